@@ -1,0 +1,64 @@
+# lading. `make` alone lists what there is.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+ARGS ?=
+
+# Without bytecode every start compiles TensorFlow anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data run stop test lint types compile lock clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.done ## make .venv with everything that run and test need
+
+.venv/.done: pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "lading needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1 || true)." \
+		"Install one, or say where it is: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; v = "%d.%d.%d" % sys.version_info[:3]; ok = (3, 11) <= sys.version_info < (3, 14); \
+		print("Python", v) if ok else sys.exit("lading needs Python >= 3.11 and < 3.14; $(PYTHON) is " + v)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module: on Debian, apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+data: setup ## see that Fashion-MNIST is there; as root on Debian, install it
+	@$(BIN)/python -m lading.recipes.fashion_mnist $(DATA) || { \
+		if [ -z "$(DATA)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing Debian's package dataset-fashion-mnist"; \
+			apt-get install -qq -y dataset-fashion-mnist >/dev/null || { apt-get update -qq && \
+			apt-get install -qq -y dataset-fashion-mnist >/dev/null; }; \
+		else exit 2; fi; }
+
+run: setup data ## train, judge, package, deploy, ask and promote a model on this machine
+	@$(BIN)/lading run release $(if $(DATA),--set data=$(DATA)) $(ARGS)
+
+stop: ## end what `make run` started
+	@$(BIN)/lading local stop
+
+test: setup lint types ## everything that CI runs
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: setup ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## types
+	$(BIN)/mypy
+
+compile: setup ## write the YAML of components and pipelines anew
+	$(BIN)/python -m pipelines.compile
+
+lock: setup ## resolve requirements.lock anew (no host names, no addresses)
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate -o requirements.lock pyproject.toml
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist

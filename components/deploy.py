@@ -1,0 +1,57 @@
+"""KFP component: bring a candidate up beside what serves now."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.images import STEPS
+
+
+@dsl.component(base_image=STEPS, install_kfp_package=False)
+def deploy(
+    candidate: dsl.Output[dsl.Artifact],
+    image: str,
+    model_diff_id: str,
+    service: str,
+    release_id: str,
+    target: str = "local:",
+    settings: str = "{}",
+    timeout_seconds: int = 300,
+) -> NamedTuple("Outputs", [("revision", str), ("url", str)]):  # type: ignore[valid-type]
+    """Deploy an image as the candidate of a service. Traffic stays as it is.
+
+    Args:
+        candidate: What was deployed, as the JSON of a Candidate.
+        image: The image as repository@sha256:….
+        model_diff_id: Digest of the uncompressed model layer, which the revision must report.
+        service: Name of the service; it is created when it does not exist.
+        release_id: Names this release; promote and settle take the same.
+        target: Where the service lives.
+        settings: A JSON object: {"env": {"NAME": "value"}, "startup_seconds": 60}.
+        timeout_seconds: How long the candidate may take to become ready.
+
+    Returns:
+        revision: name of the candidate's revision; url: where it alone answers.
+    """
+    import os
+    from pathlib import Path
+
+    from lading.deploy import deploy_candidate
+    from lading.files import write_atomic
+    from lading.targets.base import Settings
+    from lading.targets.connect import connect
+    from lading.values import to_json
+    from lading.wait import Deadline
+
+    deployed = deploy_candidate(
+        image,
+        service,
+        target=connect(target, environ=os.environ),
+        target_name=target,
+        release_id=release_id,
+        model_diff_id=model_diff_id,
+        settings=Settings.parse(settings),
+        deadline=Deadline.after(timeout_seconds),
+    )
+    write_atomic(Path(candidate.path), to_json(deployed))
+    return deployed.revision, deployed.url

@@ -1,0 +1,21 @@
+"""KFP component: turn a negative verdict into the red end of a run."""
+
+from kfp import dsl
+
+from components.images import STEPS
+
+
+@dsl.component(base_image=STEPS, install_kfp_package=False)
+def reject(report: dsl.Input[dsl.Artifact], page: dsl.Output[dsl.HTML]):
+    """Write a negative verdict as a page and fail, so that no run with a rejected model ends green.
+
+    Args:
+        report: A verdict of `evaluate` or `smoke` that did not pass.
+        page: The verdict, for people.
+    """
+    from pathlib import Path
+
+    from lading.reject import reject_release
+    from lading.values import verdict_from_json
+
+    reject_release(verdict_from_json(Path(report.path).read_text()), Path(page.path))

@@ -1,0 +1,41 @@
+"""KFP component: ask a candidate the golden requests, and judge its answers."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.images import STEPS
+
+
+@dsl.component(base_image=STEPS, install_kfp_package=False)
+def smoke(
+    candidate: dsl.Input[dsl.Artifact],
+    golden: dsl.Input[dsl.Artifact],
+    report: dsl.Output[dsl.Artifact],
+    timeout_seconds: int = 120,
+) -> NamedTuple("Outputs", [("passed", bool)]):  # type: ignore[valid-type]
+    """Send the golden requests to the candidate alone and compare its answers.
+
+    Args:
+        candidate: What `deploy` wrote.
+        golden: Requests with known answers, as `train` writes them.
+        report: The verdict, as the JSON of a SmokeReport.
+        timeout_seconds: How long the whole test may take.
+
+    Returns:
+        passed: whether the candidate, and nothing else, gave every answer rightly and fast enough.
+    """
+    from pathlib import Path
+
+    from lading.files import write_atomic
+    from lading.smoke import smoke_test
+    from lading.values import Candidate, GoldenRequest, from_json, to_json
+    from lading.wait import Deadline
+
+    verdict = smoke_test(
+        from_json(Path(candidate.path).read_text(), Candidate),
+        GoldenRequest.read_all(Path(golden.path).read_text()),
+        deadline=Deadline.after(timeout_seconds),
+    )
+    write_atomic(Path(report.path), to_json(verdict))
+    return (verdict.passed,)

@@ -1,0 +1,39 @@
+"""A recipe for tabular data: tells penguin species apart by body measures and island (DATA/penguins.csv)."""
+
+import csv
+import io
+
+import keras
+import numpy as np
+
+from lading import storage
+from lading.recipes import Trained, epoch_log
+
+HYPERPARAMETERS = {"epochs": 30, "learning_rate": 0.01, "seed": 1}
+MEASURES = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
+ISLANDS = ("Biscoe", "Dream", "Torgersen")
+SPECIES = ("Adelie", "Chinstrap", "Gentoo")
+
+
+def train(data, hyperparameters):
+    text = storage.read_bytes(storage.join(data, "penguins.csv")).decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    keras.utils.set_random_seed(hyperparameters["seed"])
+    np.random.default_rng(hyperparameters["seed"]).shuffle(rows)
+    measures = np.array([[row[name] for name in MEASURES] for row in rows], np.float32)
+    islands = np.array([ISLANDS.index(row["island"]) for row in rows], np.int64)
+    labels = np.array([SPECIES.index(row["species"]) for row in rows], np.int64)
+    held = len(rows) // 4  # the first quarter of the shuffled rows is not trained on
+
+    scale = keras.layers.Normalization()
+    scale.adapt(measures[held:])
+    inputs = {"measures": keras.Input((4,), name="measures"), "island": keras.Input((), dtype="int64", name="island")}
+    features = [scale(inputs["measures"]), keras.layers.Embedding(len(ISLANDS), 2)(inputs["island"])]
+    hidden = keras.layers.Dense(16, activation="relu")(keras.layers.Concatenate()(features))
+    model = keras.Model(inputs, keras.layers.Dense(len(SPECIES), activation="softmax", name="species")(hidden))
+    model.compile(keras.optimizers.Adam(hyperparameters["learning_rate"]), "sparse_categorical_crossentropy", ["accuracy"])
+    trained = {"measures": measures[held:], "island": islands[held:]}
+    epochs = hyperparameters["epochs"]
+    fitted = model.fit(trained, labels[held:], epochs=epochs, verbose=0, callbacks=[epoch_log(epochs)])
+    heldout = {"measures": measures[:held], "island": islands[:held]}
+    return Trained(model, heldout, labels[:held], SPECIES, history=fitted.history)

@@ -1,0 +1,51 @@
+"""The command line: reads the arguments and the environment, calls one function, prints, and exits.
+
+Exit codes: 0 done, 1 a verdict was negative, 2 usage, 3 failure, 130 interrupted. Each command lives in
+``lading.commands`` and imports what it needs when it runs, so that ``lading --help`` stays fast.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lading import __version__
+from lading.commands import COMMANDS
+from lading.errors import InvalidInput, LadingError, Rejected
+
+EXIT_REJECTED, EXIT_USAGE, EXIT_FAILURE, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="lading", description="Takes a TensorFlow model from training to a served, watched URL."
+    )
+    parser.add_argument("--version", action="version", version=f"lading {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for register in COMMANDS:
+        register(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        return code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader (head, less) went away: nothing is left to say
+        sys.stderr.close()
+        return EXIT_FAILURE
+    except LadingError as error:
+        if args.debug:
+            raise
+        print(f"lading: {error}", file=sys.stderr)
+        return _exit_code(error)
+
+
+def _exit_code(error: LadingError) -> int:
+    if isinstance(error, Rejected):
+        return EXIT_REJECTED
+    return EXIT_USAGE if isinstance(error, InvalidInput) else EXIT_FAILURE

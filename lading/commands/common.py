@@ -1,0 +1,46 @@
+"""What every command shares: its common options, and how it prints for people and for machines."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argparse.ArgumentParser:
+    """A command's parser with ``--json`` and ``--debug``; ``help`` is its line in the table of commands."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=help,
+        description=options.pop("description", f"{help[0].upper()}{help[1:]}."),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, for machines")
+    parser.add_argument("--debug", action="store_true", help="on an error show the traceback")
+    return parser
+
+
+def emit(args: argparse.Namespace, data: Any, text: str) -> None:
+    """Print ``data`` as JSON when ``--json`` was given, else ``text``."""
+    print(json.dumps(data, indent=1) if args.json else text)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that the caller named.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    from lading.storage import read_bytes
+
+    return read_bytes(str(path)).decode()
+
+
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in plain text; columns as wide as their longest cell."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

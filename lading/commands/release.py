@@ -1,0 +1,148 @@
+"""``lading deploy | smoke | promote | rollback | settle``: from an image to traffic, and back."""
+
+import argparse
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lading.commands.common import add_parser, emit, read_text, table
+
+if TYPE_CHECKING:
+    from lading.targets.base import Target
+    from lading.values import Promotion
+    from lading.wait import Deadline
+
+
+def register(subparsers: Any) -> None:
+    """Add the five commands."""
+    deploy = add_parser(subparsers, "deploy", "bring an image up as a candidate; traffic stays as it is")
+    deploy.add_argument("image", help="repository@sha256:…, as `lading package` printed it")
+    _add_service(deploy, seconds=300)
+    deploy.add_argument("--settings", default="{}", metavar="JSON", help='for instance \'{"env": {"LOG": "1"}}\'')
+    deploy.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="gets the candidate, for smoke and promote"
+    )
+    deploy.set_defaults(run=_deploy)
+
+    smoke = add_parser(subparsers, "smoke", "ask a candidate the golden requests, and judge its answers")
+    smoke.add_argument("candidate", type=Path, help="what `lading deploy` wrote")
+    smoke.add_argument(
+        "--golden", required=True, type=Path, metavar="FILE", help="requests with known answers (JSON Lines)"
+    )
+    smoke.add_argument("--out", type=Path, metavar="FILE", help="gets the verdict, for promote")
+    smoke.add_argument(
+        "--timeout", type=float, default=120, metavar="SECONDS", help="for everything (default: %(default)s)"
+    )
+    smoke.set_defaults(run=_smoke)
+
+    promote = add_parser(subparsers, "promote", "give a candidate that passed its smoke test all of the traffic")
+    promote.add_argument("candidate", type=Path, help="what `lading deploy` wrote")
+    promote.add_argument("--smoke", required=True, type=Path, metavar="FILE", help="what `lading smoke` wrote")
+    promote.add_argument(
+        "--timeout", type=float, default=120, metavar="SECONDS", help="for everything (default: %(default)s)"
+    )
+    promote.set_defaults(run=_promote)
+
+    rollback = add_parser(subparsers, "rollback", "go back to the traffic from before the last promotion")
+    _add_service(rollback, seconds=120)
+    rollback.add_argument("--revision", default="", help="send everything to this revision instead")
+    rollback.set_defaults(run=_rollback)
+
+    settle = add_parser(subparsers, "settle", "undo a release that did not come to its end")
+    _add_service(settle, seconds=120)
+    settle.add_argument("--release", default="", metavar="ID", help="only if this release is the open one")
+    settle.set_defaults(run=_settle)
+
+
+def _add_service(parser: argparse.ArgumentParser, *, seconds: int) -> None:
+    parser.add_argument("--service", required=True, help="name of the service")
+    parser.add_argument("--target", default="local:", help="where it lives (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=seconds, metavar="SECONDS", help="for everything (default: %(default)s)"
+    )
+
+
+def _connect(name: str, seconds: float) -> "tuple[Target, Deadline]":
+    from lading.targets.connect import connect
+    from lading.wait import Deadline
+
+    return connect(name, environ=os.environ), Deadline.after(seconds)
+
+
+def _deploy(args: argparse.Namespace) -> int:
+    from lading.deploy import deploy_candidate
+    from lading.files import state_dir, write_atomic
+    from lading.oci.layout import ImageStore
+    from lading.targets.base import Settings
+    from lading.values import ImageRef, to_json
+
+    image = ImageStore(state_dir(os.environ) / "local" / "images").read(ImageRef.parse(args.image))
+    target, deadline = _connect(args.target, args.timeout)
+    candidate = deploy_candidate(
+        args.image,
+        args.service,
+        target=target,
+        target_name=args.target,
+        release_id=f"deploy-{uuid.uuid4().hex[:8]}",
+        model_diff_id=image.model_diff_id,
+        settings=Settings.parse(args.settings),
+        deadline=deadline,
+    )
+    write_atomic(args.out, to_json(candidate))
+    emit(args, json.loads(to_json(candidate)), f"{candidate.revision} is ready at {candidate.url}, without traffic")
+    return 0
+
+
+def _smoke(args: argparse.Namespace) -> int:
+    from lading.files import write_atomic
+    from lading.smoke import smoke_test
+    from lading.values import Candidate, GoldenRequest, from_json, to_json
+    from lading.wait import Deadline
+
+    candidate = from_json(read_text(args.candidate), Candidate)
+    golden = GoldenRequest.read_all(read_text(args.golden))
+    verdict = smoke_test(candidate, golden, deadline=Deadline.after(args.timeout))
+    if args.out:
+        write_atomic(args.out, to_json(verdict))
+    rows = [(c.name, "passed" if c.passed else "FAILED", c.expected, c.received) for c in verdict.checks]
+    emit(args, json.loads(to_json(verdict)), table(("check", "", "expected", "received"), rows))
+    return 0 if verdict.passed else 1
+
+
+def _promote(args: argparse.Namespace) -> int:
+    from lading.promote import promote_candidate
+    from lading.values import Candidate, SmokeReport, from_json
+
+    candidate = from_json(read_text(args.candidate), Candidate)
+    report = from_json(read_text(args.smoke), SmokeReport)
+    target, deadline = _connect(candidate.target, args.timeout)
+    return _show(args, promote_candidate(candidate, report, target=target, deadline=deadline))
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    from lading.rollback import rollback_service
+
+    target, deadline = _connect(args.target, args.timeout)
+    done = rollback_service(
+        args.service, target=target, target_name=args.target, revision=args.revision, deadline=deadline
+    )
+    return _show(args, done)
+
+
+def _settle(args: argparse.Namespace) -> int:
+    from lading.settle import settle_release
+
+    target, deadline = _connect(args.target, args.timeout)
+    done = settle_release(args.service, target=target, release_id=args.release, deadline=deadline)
+    emit(args, {"service": args.service, "done": done}, done)
+    return 0
+
+
+def _show(args: argparse.Namespace, done: "Promotion") -> int:
+    from lading.values import to_json
+
+    rows = [(line.revision, f"{line.percent} %") for line in done.after]
+    emit(args, json.loads(to_json(done)), f"{table(('revision', 'traffic'), rows)}\n\n{done.url}")
+    return 0

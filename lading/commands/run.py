@@ -1,0 +1,179 @@
+"""``lading run``: a compiled pipeline on this machine, through ``kfp.local``."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lading.commands.common import add_parser, table
+
+if TYPE_CHECKING:
+    from lading.flows.run import Run
+    from lading.values import RunReport
+
+_EXIT_BY_OUTCOME = {"promoted": 0, "succeeded": 0, "rejected": 1, "cancelled": 130}
+
+
+def register(subparsers: Any) -> None:
+    """Add ``lading run``."""
+    parser = add_parser(
+        subparsers,
+        "run",
+        "run a pipeline on this machine, and the local target with it",
+        epilog="example:\n  lading run release --set recipe=my_recipe.py --set data=my_data/",
+    )
+    parser.add_argument("pipeline", help="name of a pipeline (release), or the path of a compiled one (.yaml)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the pipeline; may be repeated"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from lading.files import state_dir
+    from lading.flows.catalog import find_pipeline, parse_parameters
+    from lading.flows.run import execute, new_run
+    from lading.flows.summary import summarize
+
+    pipeline = find_pipeline(args.pipeline)
+    parameters = _absolute_paths(parse_parameters(pipeline, args.set))
+    run = new_run(args.pipeline, pipeline, parameters, state_dir(os.environ) / "runs")
+    if run.parameters.get("target", "").startswith("local:"):
+        _start_local_target()
+    screen = _Screen(quiet=args.json)
+    execute(run, pipeline, environ=os.environ, watch=screen.show)
+    report = _finish(run, summarize(run))
+    print(json.dumps(_for_machines(report, run), indent=1) if args.json else _for_people(report, run))
+    return _EXIT_BY_OUTCOME.get(report.outcome, 3)
+
+
+def _start_local_target() -> None:
+    from lading.files import state_dir
+    from lading.local.lifecycle import start
+    from lading.wait import Deadline
+
+    start(state_dir(os.environ) / "local", deadline=Deadline.after(30))
+
+
+def _absolute_paths(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Relative paths are the caller's, so they are made absolute before a step in another place reads them."""
+    for key in ("data", "recipe"):
+        value = parameters.get(key, "")
+        if value and "://" not in value and Path(value).exists():
+            parameters[key] = str(Path(value).resolve())
+    return parameters
+
+
+def _finish(run: "Run", report: "RunReport") -> "RunReport":
+    """Ask the promoted service a few rows, and write the report where it can be opened."""
+    from dataclasses import replace
+
+    from lading.errors import LadingError
+    from lading.files import write_atomic
+    from lading.flows.showcase import ask_examples
+    from lading.report import render_run
+    from lading.values import to_json
+
+    heldout = run.output("train", "heldout")
+    if report.promotion and report.packaged and heldout:
+        try:
+            examples = ask_examples(heldout, report.promotion.url, _model_name(report))
+            report = replace(report, examples=examples)
+        except LadingError as error:
+            report = replace(report, problem=f"the promoted service was asked a few rows: {error}")
+    write_atomic(run.directory / "report.json", to_json(report))
+    write_atomic(run.directory / "report.html", render_run(report))
+    return report
+
+
+def _model_name(report: "RunReport") -> str:
+    from lading.values import ImageRef
+
+    assert report.packaged is not None
+    return ImageRef.parse(report.packaged.image).repository.rsplit("/", 1)[-1]
+
+
+def _for_machines(report: "RunReport", run: "Run") -> dict[str, Any]:
+    return {
+        "run": report.run_id,
+        "outcome": report.outcome,
+        "problem": report.problem,
+        "seconds": report.seconds,
+        "steps": [
+            {"name": s.name, "status": s.status, "seconds": s.seconds, "verdict": s.verdict} for s in report.steps
+        ],
+        "accuracy": report.evaluation.accuracy if report.evaluation else None,
+        "image": report.packaged.image if report.packaged else None,
+        "url": report.promotion.url if report.promotion else None,
+        "revision": report.promotion.revision if report.promotion else None,
+        "undone": run.undone,
+        "report": str(run.directory / "report.html"),
+    }
+
+
+def _for_people(report: "RunReport", run: "Run") -> str:
+    rows = [(step.name, step.status, f"{step.seconds:.1f} s", step.verdict) for step in report.steps]
+    parts = [table(("step", "status", "time", "verdict"), rows)]
+    parts.append(f"{report.outcome} after {report.seconds:.1f} s" + (f": {report.problem}" if report.problem else ""))
+    if run.undone:
+        parts.append(f"The service: {run.undone}.")
+    if report.promotion:
+        parts.append(_service_words(report, run))
+    elif report.outcome not in ("promoted", "succeeded"):
+        parts.append(f"logs      {run.logs}")
+    parts.append(f"report    {run.directory / 'report.html'}")
+    return "\n" + "\n\n".join(parts)
+
+
+def _service_words(report: "RunReport", run: "Run") -> str:
+    from lading.report import curl_command
+
+    assert report.promotion
+    assert report.packaged
+    assert report.evaluation
+    body = run.directory / "instances.json"
+    lines = [
+        f"accuracy  {report.evaluation.accuracy:.4f} on {report.evaluation.rows} held-out rows",
+        f"image     {report.packaged.image}",
+        f"service   {report.promotion.url}",
+    ]
+    if report.examples:
+        lines += [
+            "",
+            "Try it:",
+            f"  {curl_command(report.promotion.url, _model_name(report), report.examples[0].request, body_file=body)}",
+            "",
+        ]
+        shown = [
+            (e.true, e.predicted, f"{e.probability:.1%}", "right" if e.true == e.predicted else "wrong")
+            for e in report.examples
+        ]
+        lines.append(table(("true", "predicted", "probability", ""), shown))
+    service = report.promotion.service
+    lines += ["", f"go back   lading rollback --service {service}", "stop      lading local stop   (or: make stop)"]
+    return "\n".join(lines)
+
+
+class _Screen:
+    """Says on standard error what runs: one line for each step, which counts the seconds on a terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._started: dict[str, float] = {}
+
+    def show(self, event: dict[str, Any]) -> None:
+        if self._quiet:
+            return
+        if event["event"] == "started":
+            self._started[event["step"]] = event["at"]
+            self._write(f"  … {event['step']}", end="" if sys.stderr.isatty() else "\n")
+        elif event["event"] == "ended":
+            seconds = event["at"] - self._started.get(event["step"], time.time())
+            mark = "✓" if event["ok"] else "✗"
+            self._write(f"{chr(13) if sys.stderr.isatty() else ''}  {mark} {event['step']}  {seconds:.1f} s")
+
+    def _write(self, text: str, end: str = "\n") -> None:
+        print(text, end=end, file=sys.stderr, flush=True)

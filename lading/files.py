@@ -1,0 +1,87 @@
+"""Files on this machine: nothing half-written, and where state lives."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lading.errors import StorageError
+
+
+def state_dir(environ: Mapping[str, str]) -> Path:
+    """The directory of lading's own state: ``$XDG_STATE_HOME/lading``, else ``~/.local/state/lading``.
+
+    Source: XDG Base Directory Specification 0.8 (a relative ``XDG_STATE_HOME`` is to be ignored).
+    """
+    base = environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return root / "lading"
+
+
+def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
+    """Write a file so that readers see the old content or the new, never a part.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written; nothing is left behind.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(mode)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Give a scratch directory beside ``path``; rename it to ``path`` when the block succeeds, else remove it.
+
+    An existing directory at ``path`` is replaced.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written; ``path`` is as it was.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield scratch
+            scratch.chmod(0o755)
+            if path.exists():
+                old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+                path.replace(old / "old")
+                scratch.replace(path)
+                shutil.rmtree(old)
+            else:
+                scratch.replace(path)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about ``path`` into a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageError(
+                f"no space left while writing {path}: free some space there (`df -h {path.parent}`), then run again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StorageError(
+                f"cannot write {path}: {error.strerror}; choose a place that this user can write"
+            ) from error
+        raise

@@ -1,0 +1,1 @@
+"""What chains verbs outside KFP: running a pipeline on this machine."""

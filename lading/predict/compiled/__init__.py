@@ -1,0 +1,1 @@
+"""Generated files only; see the header of each."""

@@ -1,0 +1,166 @@
+"""The engine ``tensorflow``: a Session of TensorFlow's C API on a SavedModel."""
+
+import ctypes
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ctypes import c_char_p, c_int64, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lading.errors import EngineError, InvalidInstance, InvalidModel
+from lading.predict.cpus import available_cpus
+from lading.predict.engines import tensorflow_tensors as tensors
+from lading.predict.engines.tensorflow_c import Output, library
+from lading.predict.protos import message
+from lading.predict.saved_model import check_variables, read_signatures
+from lading.predict.signature import Signature, TensorSpec
+
+TAG = b"serve"
+# tensorflow/c/tsl_status.h, TSL_Code
+_INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _OUT_OF_RANGE, _INTERNAL = 3, 8, 11, 13
+
+
+def load(path: Path, *, threads: int | None) -> "Session":
+    """Load the SavedModel in the directory ``path``, as ``lading.predict.load_model`` says."""
+    lib = library()
+    graph, meta_graph = lib.TF_NewGraph(), lib.TF_NewBuffer()
+    options = lib.TF_NewSessionOptions()
+    try:
+        with _status(lib) as status:
+            config = _config(threads or available_cpus())
+            lib.TF_SetConfig(options, config, len(config), status)
+            _raise(lib, status, "TensorFlow refused its configuration", EngineError)
+            tags = (c_char_p * 1)(TAG)
+            session = lib.TF_LoadSessionFromSavedModel(
+                options, None, str(path).encode(), tags, 1, graph, meta_graph, status
+            )
+            exhausted = lib.TF_GetCode(status) in (_RESOURCE_EXHAUSTED, _INTERNAL)
+            _raise(lib, status, f"cannot load the SavedModel {path}", EngineError if exhausted else InvalidModel)
+        serialized = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
+    except BaseException:
+        lib.TF_DeleteGraph(graph)
+        raise
+    finally:
+        lib.TF_DeleteBuffer(meta_graph)
+        lib.TF_DeleteSessionOptions(options)
+    loaded = Session(session, graph)
+    try:
+        check_variables(path, serialized)
+        loaded.prepare(read_signatures(serialized), path)
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A signature in the form that ``TF_SessionRun`` takes."""
+
+    inputs: "ctypes.Array[Output]"
+    input_types: tuple[int, ...]
+    outputs: "ctypes.Array[Output]"
+
+
+class Session:
+    """A session and its graph; ``TF_SessionRun`` may be called by several threads at once and releases the GIL."""
+
+    def __init__(self, session: int, graph: int) -> None:
+        self.signatures: Mapping[str, Signature] = {}
+        self._lib = library()
+        self._session = session
+        self._graph = graph
+        self._plans: dict[str, _Plan] = {}
+
+    def prepare(self, signatures: Mapping[str, Signature], path: Path) -> None:
+        """Look up the tensors of every signature that can be called."""
+        self.signatures = signatures
+        for name, signature in signatures.items():
+            specs = [*signature.inputs.values(), *signature.outputs.values()]
+            # An initialiser has an operation for its output; sparse and composite tensors have no single one.
+            if all(spec.dtype is not None and ":" in spec.tensor_name for spec in specs) and signature.outputs:
+                self._plans[name] = _Plan(
+                    self._outputs(signature.inputs, path),
+                    tuple(spec.data_type for spec in signature.inputs.values()),
+                    self._outputs(signature.outputs, path),
+                )
+
+    def run(self, signature: str, arrays: Sequence[tensors.Array]) -> list[tensors.Array]:
+        """Run a signature; arrays in the order of its inputs, of the numpy types of its specs."""
+        plan = self._plans.get(signature)
+        if plan is None:
+            raise InvalidInstance(
+                f'signature "{signature}" cannot be called: it is an initialiser or takes no plain tensors'
+            )
+        lib, fed, fetched = self._lib, (c_void_p * len(plan.inputs))(), (c_void_p * len(plan.outputs))()
+        try:
+            for index, (array, data_type) in enumerate(zip(arrays, plan.input_types, strict=True)):
+                fed[index] = tensors.from_array(array, data_type)
+            with _status(lib) as status:
+                lib.TF_SessionRun(
+                    *(self._session, None),
+                    *(plan.inputs, fed, len(fed)),
+                    *(plan.outputs, fetched, len(fetched)),
+                    *(None, 0, None, status),
+                )
+                _raise_run(lib, status)
+            return [tensors.to_array(tensor) for tensor in fetched]
+        finally:
+            for tensor in (*fed, *fetched):
+                if tensor:
+                    lib.TF_DeleteTensor(tensor)
+
+    def close(self) -> None:
+        """Free the session and its graph."""
+        with _status(self._lib) as status:
+            self._lib.TF_CloseSession(self._session, status)
+            self._lib.TF_DeleteSession(self._session, status)
+        self._lib.TF_DeleteGraph(self._graph)
+
+    def _outputs(self, specs: Mapping[str, TensorSpec], path: Path) -> "ctypes.Array[Output]":
+        found = (Output * len(specs))()
+        for place, spec in zip(found, specs.values(), strict=True):
+            operation, _, index = spec.tensor_name.rpartition(":")
+            place.oper = self._lib.TF_GraphOperationByName(self._graph, operation.encode())
+            place.index = int(index)
+            if not place.oper or place.index >= self._lib.TF_OperationNumOutputs(place.oper):
+                raise InvalidModel(
+                    f'the SavedModel {path} is damaged: its signatures name the tensor "{spec.tensor_name}", '
+                    "which is not in its graph"
+                )
+        return found
+
+
+def _config(threads: int) -> bytes:
+    config = message("tensorflow.ConfigProto")(
+        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
+    )
+    return bytes(config.SerializeToString())
+
+
+@contextmanager
+def _status(lib: SimpleNamespace) -> Iterator[int]:
+    status = lib.TF_NewStatus()
+    try:
+        yield status
+    finally:
+        lib.TF_DeleteStatus(status)
+
+
+def _raise(lib: SimpleNamespace, status: int, what: str, kind: type[Exception]) -> None:
+    if lib.TF_GetCode(status):
+        raise kind(f"{what}: {_message(lib, status)}")
+
+
+def _raise_run(lib: SimpleNamespace, status: int) -> None:
+    code = lib.TF_GetCode(status)
+    if code:
+        refused = code in (_INVALID_ARGUMENT, _OUT_OF_RANGE)
+        raise InvalidInstance(_message(lib, status)) if refused else EngineError(_message(lib, status))
+
+
+def _message(lib: SimpleNamespace, status: int) -> str:
+    said: Any = lib.TF_Message(status)
+    return str(said.decode(errors="replace"))

@@ -1,0 +1,163 @@
+"""A loaded model: checks what goes in, and runs it in an engine."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lading.errors import EngineError, InvalidInput, InvalidInstance
+from lading.predict.saved_model import find_saved_model
+from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
+
+ENGINES = ("tensorflow",)
+
+
+class Engine(Protocol):
+    """What computes. Its methods are called from several threads at once, and release the GIL while they compute."""
+
+    signatures: Mapping[str, Signature]
+
+    def run(self, signature: str, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Compute the outputs of a signature, in its order, from its inputs, in its order."""
+
+    def close(self) -> None:
+        """Free what the engine holds; nothing runs any more."""
+
+
+class Model:
+    """A model in memory. Thread-safe; use it as a context manager or call ``close``.
+
+    Attributes:
+        path: The directory that holds ``saved_model.pb``.
+        version: The number that the directory is named by, else 1.
+        signatures: Every signature by name, ``__saved_model_init_op`` included.
+    """
+
+    def __init__(self, engine: Engine, *, path: Path, version: int) -> None:
+        self.path = path
+        self.version = version
+        self.signatures: Mapping[str, Signature] = MappingProxyType(dict(engine.signatures))
+        self._engine = engine
+        self._state = threading.Condition()
+        self._running = 0
+        self._closed = False
+
+    def predict(
+        self, inputs: Mapping[str, npt.ArrayLike], *, signature: str = "serving_default"
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Run one signature.
+
+        Args:
+            inputs: An array for each input of the signature, batch axis included, of the declared type or one that fits
+                into it (int64 goes into float32, float64 is rounded to float32; a float never becomes an integer). Strings
+                are ``bytes`` or ``str`` (UTF-8) in an array of dtype object. Shapes are judged by the graph alone.
+            signature: Its name.
+
+        Returns:
+            An array of its own memory for each output; strings are ``bytes`` in an array of dtype object.
+
+        Raises:
+            InvalidInstance: unknown signature, missing or unknown inputs, a type that does not fit, or a shape or value
+                that the graph refuses.
+            EngineError: the model failed, or was closed.
+        """
+        wanted = self.signatures.get(signature)
+        if wanted is None:
+            raise InvalidInstance(f'signature "{signature}" is not in the model (has: {", ".join(self.signatures)})')
+        if inputs.keys() != wanted.inputs.keys():
+            raise InvalidInstance(_wrong_names(wanted, inputs))
+        arrays = [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()]
+        with self._state:
+            if self._closed:
+                raise EngineError(f"the model {self.path} was closed")
+            self._running += 1
+        try:
+            return dict(zip(wanted.outputs, self._engine.run(signature, arrays), strict=True))
+        finally:
+            with self._state:
+                self._running -= 1
+                self._state.notify_all()
+
+    def close(self) -> None:
+        """Free the model once the predictions that run now have ended; later ones raise EngineError."""
+        with self._state:
+            if self._closed:
+                return
+            self._closed = True
+            self._state.wait_for(lambda: self._running == 0)
+        self._engine.close()
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_model(path: Path | str, *, engine: str = "tensorflow", threads: int | None = None) -> Model:
+    """Load a SavedModel for prediction.
+
+    Args:
+        path: The directory that holds ``saved_model.pb``, or a version base (``<base>/<number>/saved_model.pb``), of which
+            the highest number is taken.
+        engine: ``tensorflow``: TensorFlow's C library.
+        threads: For one operation and for operations side by side. Default: the CPU quota of this process.
+            TensorFlow's thread pools are shared by all models of a process: the first model decides.
+
+    Raises:
+        InvalidModel: no SavedModel is there, or TensorFlow refuses it; names the path and what TensorFlow said.
+        EngineError: TensorFlow is not installed, or ran out of memory.
+        InvalidInput: unknown engine.
+    """
+    if engine not in ENGINES:
+        raise InvalidInput(f"expected an engine of {', '.join(ENGINES)}, received {engine!r}")
+    directory, version = find_saved_model(Path(path))
+    from lading.predict.engines import tensorflow
+
+    return Model(tensorflow.load(directory, threads=threads), path=directory, version=version)
+
+
+def _wrong_names(signature: Signature, inputs: Mapping[str, Any]) -> str:
+    return (
+        f'signature "{signature.name}" takes the inputs {", ".join(signature.inputs) or "(none)"}, '
+        f"received {', '.join(inputs) or '(none)'}"
+    )
+
+
+def _fit(value: npt.ArrayLike, spec: TensorSpec) -> npt.NDArray[Any]:
+    """The value as a C-contiguous array of the declared type."""
+    if spec.dtype is None:
+        raise InvalidInstance(f'input "{spec.name}" is of type {type_name(spec.data_type)}, which no request can hold')
+    array = np.asarray(value)
+    if array.dtype == spec.dtype and spec.data_type != DT_STRING:
+        return np.require(array, requirements="C")
+    if spec.data_type == DT_STRING:
+        return _strings(array, spec)
+    fits = np.can_cast(array.dtype, spec.dtype, "same_kind") and (array.dtype.kind == "b") == (spec.dtype.kind == "b")
+    # A list without elements is float64 to numpy, whatever it is meant to be.
+    if not fits and array.size:
+        raise InvalidInstance(f'input "{spec.name}" expects {spec.dtype}, received {array.dtype}')
+    with np.errstate(over="ignore"):
+        cast = array.astype(spec.dtype, order="C")
+    if spec.dtype.kind in "iu" and not np.array_equal(cast, array):
+        raise InvalidInstance(f'input "{spec.name}" has values beyond the range of {spec.dtype}')
+    return cast
+
+
+def _strings(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
+    if array.dtype.kind not in "OSU" and array.size:
+        raise InvalidInstance(f'input "{spec.name}" expects strings, received {array.dtype}')
+    flat = np.empty(array.size, object)
+    for index, element in enumerate(array.ravel().tolist()):
+        if isinstance(element, str):
+            element = element.encode()
+        if not isinstance(element, bytes):
+            raise InvalidInstance(f'input "{spec.name}" expects strings, received {type(element).__name__}')
+        flat[index] = element
+    return flat.reshape(array.shape)

@@ -1,0 +1,60 @@
+"""Go back to the split from before the last promotion."""
+
+import uuid
+
+from lading.errors import InvalidInput, NotFound, RolloutInProgress
+from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Target
+from lading.values import Promotion, TrafficTarget
+from lading.wait import Deadline
+
+
+def rollback_service(
+    service: str, *, target: Target, target_name: str, deadline: Deadline, revision: str = ""
+) -> Promotion:
+    """Restore the split that served before, or send all traffic to a revision by name.
+
+    Args:
+        service: Name of the service.
+        target: Where it lives.
+        target_name: The target as the user wrote it, for the record.
+        deadline: When to give up.
+        revision: Where all traffic goes. Empty: the split from before the last promotion.
+
+    Raises:
+        NotFound: there is no such service or revision.
+        InvalidInput: there is nothing to go back to.
+        RolloutInProgress: a release is open; `lading settle` undoes it.
+    """
+    state = target.get(service, deadline=deadline)
+    if state is None:
+        raise NotFound(f"no service {service} on {target_name}: `lading local status` lists what there is")
+    if state.rollout is not None and state.rollout.open and not state.rollout.abandoned():
+        raise RolloutInProgress(
+            f"release {state.rollout.id} of service {service} is open: wait until it has ended, "
+            f"or undo it with `lading settle --service {service}`"
+        )
+    goal = _goal(state, revision)
+    rollout = Rollout(f"rollback-{uuid.uuid4().hex[:8]}", state.serving(), goal, Phase.SHIFTING, 0.0)
+    moved = target.shift(state, goal, rollout.now(Phase.SHIFTING, lease_seconds=LEASE_SECONDS), deadline=deadline)
+    ended = target.shift(moved, goal, rollout.now(Phase.PROMOTED), deadline=deadline)
+    return Promotion(
+        service=service,
+        target=target_name,
+        release_id=rollout.id,
+        revision=goal[0].revision,
+        url=ended.url,
+        before=state.serving(),
+        after=ended.serving(),
+        reason="rolled back on request",
+    )
+
+
+def _goal(state: ServiceState, revision: str) -> tuple[TrafficTarget, ...]:
+    if revision:
+        if revision not in state.revisions:
+            raise NotFound(f"no revision {revision} of {state.name} (there are: {', '.join(state.revisions)})")
+        return (TrafficTarget(revision, 100),)
+    before = state.rollout.before if state.rollout else ()
+    if not before:
+        raise InvalidInput(f"service {state.name} has had no other split: there is nothing to go back to")
+    return before

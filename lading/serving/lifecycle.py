@@ -1,0 +1,91 @@
+"""The life of a serving process: load, listen, serve, drain, end.
+
+The port is opened after the models are loaded and warm: Knative and Cloud Run send requests as soon as it is open (their default
+probe is TCP), so an open port means that answers are right. It is reserved before, so that a port in use is known at once.
+"""
+
+import asyncio
+import errno
+import signal
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from types import FrameType
+
+from lading.errors import EngineError
+from lading.predict import Model
+from lading.serving.config import ServeConfig
+from lading.serving.log import log
+from lading.serving.models import load_models
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Stopped(BaseException):
+    """A signal came before there was an event loop to handle it."""
+
+
+def serve(config: ServeConfig) -> None:
+    """As ``lading.serving.run`` says."""
+    started = time.perf_counter()
+    log("starting", models={name: str(path) for name, path in config.models.items()}, engine=config.engine)
+    previous = [signal.signal(number, _stop) for number in SIGNALS]
+    try:
+        with _reserve(config.host, config.port) as reserved:
+            loading = _in_background(config)
+            # TensorFlow loads without the GIL, so the web server is imported meanwhile.
+            from lading.serving.server import serve_app
+
+            models = loading.result()
+            try:
+                asyncio.run(serve_app(models, config, reserved, signals=SIGNALS, started=started))
+            finally:
+                for model in models.values():
+                    model.close()
+    except _Stopped:
+        pass
+    finally:
+        for number, handler in zip(SIGNALS, previous, strict=True):
+            signal.signal(number, handler)
+    log("stopped", seconds=round(time.perf_counter() - started, 3))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _in_background(config: ServeConfig) -> "Future[dict[str, Model]]":
+    """Load the models in a thread that does not keep the process from ending."""
+    future: Future[dict[str, Model]] = Future()
+
+    def load() -> None:
+        try:
+            future.set_result(load_models(config.models, engine=config.engine))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=load, name="load-models", daemon=True).start()
+    return future
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, which does not listen: until it does, connections are refused."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((host, port))
+        if sys.platform == "linux":
+            # granian listens with SO_REUSEPORT, which would let two servers share a port without a word. This socket took
+            # the port for itself; from here on it lets the web server of this same process in.
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        reserved.close()
+        if error.errno == errno.EADDRINUSE:
+            raise EngineError(
+                f"port {port} on {host} is in use by another process: stop that one, or choose another port with --port"
+            ) from error
+        raise EngineError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+    return reserved

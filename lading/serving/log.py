@@ -1,0 +1,17 @@
+"""Structured logs: one JSON object a line on stderr, with the fields that Cloud Logging knows (severity, message, time)."""
+
+import json
+import sys
+from datetime import UTC, datetime
+
+
+def log(message: str, *, severity: str = "INFO", **fields: object) -> None:
+    """Write one line.
+
+    Args:
+        message: What happened, in a word or two that stay the same from time to time.
+        severity: ``INFO``, ``WARNING`` or ``ERROR``.
+        fields: What distinguishes this event, as JSON values.
+    """
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    print(json.dumps({"time": now, "severity": severity, "message": message, **fields}), file=sys.stderr, flush=True)

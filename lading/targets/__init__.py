@@ -1,0 +1,1 @@
+"""Where services live: one protocol (``base``), one module for each kind of target."""

@@ -1,0 +1,1 @@
+"""The pipelines: components in order, with their gates."""

@@ -1,0 +1,74 @@
+"""The release pipeline: from data to a service that answers, with a gate before every step that users would notice."""
+
+from kfp import dsl
+
+from components.deploy import deploy
+from components.evaluate import evaluate
+from components.package import package
+from components.promote import promote
+from components.reject import reject
+from components.settle import settle
+from components.smoke import smoke
+from components.train import train
+
+RELEASE_ID = f"{dsl.PIPELINE_JOB_NAME_PLACEHOLDER}.{dsl.PIPELINE_JOB_ID_PLACEHOLDER}"
+
+
+@dsl.pipeline(name="release")
+def release(
+    data: str = "",
+    recipe: str = "fashion_mnist",
+    recipe_sha256: str = "",
+    hyperparameters: str = "{}",
+    thresholds: str = "{}",
+    service: str = "fashion-mnist",
+    repository: str = "lading.local/fashion-mnist",
+    base: str = "host",
+    target: str = "local:",
+    settings: str = "{}",
+):
+    """Train a model, judge it, package it, deploy it, ask it, and give it the traffic.
+
+    Args:
+        data: What the recipe reads: a directory or a gs:// prefix. Empty: the recipe's own default.
+        recipe: Name of a built-in recipe, or the URI of a Python file.
+        recipe_sha256: SHA-256 of the recipe file, in hex; needed for gs://.
+        hyperparameters: A JSON object for the recipe, for instance {"epochs": 5}.
+        thresholds: A JSON object: {"min_accuracy": 0.8, "max_accuracy_drop": 0.02}.
+        service: Name of the service.
+        repository: Where the image goes, without a tag.
+        base: The image below the model.
+        target: Where the service lives.
+        settings: How a revision runs, as a JSON object.
+    """
+    undo = settle(service=service, target=target, release_id=RELEASE_ID).set_caching_options(False)
+    with dsl.ExitHandler(undo, name="settle-at-exit"):
+        trained = train(recipe=recipe, data=data, hyperparameters=hyperparameters, recipe_sha256=recipe_sha256)
+        evaluated = evaluate(
+            model=trained.outputs["model"],
+            heldout=trained.outputs["heldout"],
+            thresholds=thresholds,
+            service=service,
+            target=target,
+        ).set_caching_options(False)
+        with dsl.If(evaluated.outputs["passed"] == True, name="good-enough"):  # noqa: E712
+            packaged = package(model=trained.outputs["model"], repository=repository, base=base)
+            packaged.set_caching_options(False)
+            deployed = deploy(
+                image=packaged.outputs["image"],
+                model_diff_id=packaged.outputs["model_diff_id"],
+                service=service,
+                target=target,
+                settings=settings,
+                release_id=RELEASE_ID,
+            ).set_caching_options(False)
+            smoked = smoke(candidate=deployed.outputs["candidate"], golden=trained.outputs["golden"])
+            smoked.set_caching_options(False)
+            with dsl.If(smoked.outputs["passed"] == True, name="answers-rightly"):  # noqa: E712
+                promote(candidate=deployed.outputs["candidate"], report=smoked.outputs["report"]).set_caching_options(
+                    False
+                )
+            with dsl.Else(name="answers-wrongly"):
+                reject(report=smoked.outputs["report"]).set_caching_options(False)
+        with dsl.Else(name="not-good-enough"):
+            reject(report=evaluated.outputs["report"]).set_caching_options(False)

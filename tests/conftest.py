@@ -1,0 +1,29 @@
+"""Fixtures that more than one folder uses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the models of ``build_models.py``, built in a process of its own: pytest never imports tensorflow."""
+    directory = tmp_path_factory.mktemp("saved-models")
+    subprocess.run([sys.executable, TESTS / "build_models.py", directory], check=True, capture_output=True, timeout=200)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def mlp_model(saved_models: Path) -> Path:
+    """Fashion-MNIST's shape: ``image`` float32 [N, 28, 28] to ``softmax`` float32 [N, 10], with 32 golden requests. Do not alter."""
+    return saved_models / "mlp"
+
+
+@pytest.fixture(scope="session")
+def mixed_model(saved_models: Path) -> Path:
+    """Signatures with every kind of type, several inputs, strings; see ``build_models.py``. Do not alter."""
+    return saved_models / "mixed"

@@ -1,0 +1,123 @@
+"""Who may import whom: the table of docs/design.md, enforced."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BASE = {"lading.values", "lading.errors", "lading.wait", "lading.files"}
+VERB = BASE | {
+    "lading.http", "lading.storage", "lading.oci", "lading.targets", "lading.predict", "lading.report", "requests",
+    "numpy",
+}  # fmt: skip
+
+# The longest matching row counts.
+ALLOWED: dict[str, set[str]] = {
+    "lading.values": BASE,
+    "lading.errors": set(),
+    "lading.wait": BASE,
+    "lading.files": BASE,
+    "lading.http": BASE | {"requests"},
+    "lading.storage": BASE | {"requests", "google"},
+    "lading.oci": BASE | {"lading.oci"},
+    "lading.targets": BASE | {"lading.http", "lading.targets"},
+    "lading.local": BASE | {"lading.oci", "lading.storage", "lading.http", "lading.local"},
+    "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson"},
+    "lading.serving": BASE
+    | {"lading.predict", "lading.serving", "lading.storage", "lading", "granian", "orjson", "numpy"},
+    "lading.report": BASE | {"lading.report", "jinja2"},
+    "lading.recipes": BASE
+    | {"lading.storage", "lading.recipes", "lading.http", "numpy", "tensorflow", "keras", "requests"},
+    "lading.train": VERB | {"lading.recipes", "lading.export", "tensorflow", "keras"},
+    "lading.export": VERB | {"lading.recipes", "tensorflow", "keras"},
+    "lading.flows": VERB
+    | {"lading.flows", "lading.settle", "lading.champion", "kfp", "yaml"},
+    "lading.cli": BASE | {"lading", "lading.commands"},
+    "lading.commands": {"lading"},
+    "lading.__main__": {"lading.cli"},
+    "lading": VERB,  # every other module of lading is a verb
+    "components": {"lading", "kfp", "components.images"},
+    "pipelines": {"components", "pipelines", "kfp"},
+    "containers": {"lading"},
+}  # fmt: skip
+
+COSTLY = {"tensorflow", "keras", "kfp", "google.cloud", "yaml", "jinja2"}
+"""What costs a fraction of a second or more to import, so that it must stand inside functions."""
+
+
+def modules() -> list[Path]:
+    folders = ("lading", "components", "pipelines", "containers")
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imports(path: Path) -> list[tuple[int, str, bool]]:
+    """Line, module, and whether it stands at the top of the file."""
+    found = []
+    tree = ast.parse(path.read_text())
+    inside = {
+        node for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(f)
+    }
+    typing_only = {
+        node
+        for i in ast.walk(tree)
+        if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.dump(i.test)
+        for node in ast.walk(i)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name, node not in inside) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            # `from lading.commands import run` names a module; `from lading.values import Check` does not.
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                is_module = (ROOT / (full.replace(".", "/") + ".py")).exists() or (
+                    ROOT / full.replace(".", "/")
+                ).is_dir()
+                found.append((node.lineno, full if is_module else str(node.module), node not in inside))
+    return found
+
+
+def longest(name: str, names: "set[str] | dict[str, set[str]]") -> str | None:
+    return max((n for n in names if name == n or name.startswith(n + ".")), key=len, default=None)
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_imports_only_what_its_place_allows(path: Path) -> None:
+    row = longest(name_of(path), ALLOWED)
+    assert row, f"{path} has no row in the table"
+    for line, module, _ in imports(path):
+        if module.split(".")[0] in sys.stdlib_module_names or module == name_of(path):
+            continue
+        allowed = longest(module, ALLOWED[row])
+        # "lading" in a row means the package itself (its version) unless the row is for an edge.
+        if allowed == "lading" and row not in ("lading.commands", "components", "containers") and module != "lading":
+            allowed = None
+        assert allowed, f"{path.relative_to(ROOT)}:{line} imports {module}, which {row} may not"
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if p.parts[len(ROOT.parts)] == "lading"], ids=name_of)
+def test_costly_libraries_are_imported_inside_functions(path: Path) -> None:
+    if name_of(path).startswith("lading.report."):
+        return  # imported as a whole inside functions
+    for line, module, at_top in imports(path):
+        costly = longest(module, COSTLY)
+        assert not (at_top and costly), f"{path.relative_to(ROOT)}:{line} imports {module} at the top"
+
+
+def test_the_environment_is_read_at_the_edges_only() -> None:
+    for path in modules():
+        if name_of(path).startswith(("lading.cli", "lading.commands", "components", "containers")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            assert name not in ("os.environ", "os.getenv"), f"{where} reads the environment"

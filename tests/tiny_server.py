@@ -1,0 +1,70 @@
+"""A stand-in for the serving process, in the standard library: starts at once, answers one number.
+
+``make_image`` packs it as a host-runtime image, so that tests of deploying need no TensorFlow. It speaks what a smoke
+test asks: readiness, predict, and the headers that name the revision and the model.
+"""
+
+import json
+import os
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def reply(self, status: int, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("x-lading-revision", os.environ["K_REVISION"])
+        self.send_header("x-lading-model", os.environ["LADING_MODEL_DIFF_ID"])
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        self.reply(200, {"ready": True})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        answer = json.loads(Path("answer.json").read_text())
+        self.reply(200, {"outputs": [[answer]]}) if answer != "error" else self.reply(500, {"error": "out of order"})
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def make_image(store: object, scratch: Path, *, answer: object, label: str = "") -> tuple[str, str]:
+    """An image whose model answers ``answer``; an answer of ``"exit"`` makes one that ends as it starts.
+
+    Returns:
+        The image by digest, and the model's diff-id.
+    """
+    from lading.oci.image import MODEL_DIFF_ID_LABEL, MODEL_PATH_LABEL, RUNTIME_LABEL
+    from lading.oci.layer import write_layer
+
+    files = scratch / "files"
+    files.mkdir(parents=True)
+    (files / "app.py").write_text(Path(__file__).read_text())
+    (files / "answer.json").write_text(json.dumps(answer))
+    layer = write_layer(files, "models/tiny/1", scratch / "layer")
+    config = {
+        "architecture": "unknown",
+        "os": "unknown",
+        "config": {
+            "Entrypoint": ["python3", "models/tiny/1/app.py", label],
+            "Env": [f"LADING_MODEL_DIFF_ID={layer.diff_id}"],
+            "Labels": {RUNTIME_LABEL: "host", MODEL_DIFF_ID_LABEL: layer.diff_id, MODEL_PATH_LABEL: "models/tiny/1"},
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+    }
+    return str(store.write("lading.local/tiny", config, (layer,))), layer.diff_id  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parent)
+    if json.loads(Path("answer.json").read_text()) == "exit":
+        sys.exit("the model is out of order")
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
