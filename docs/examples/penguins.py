@@ -16,6 +16,7 @@ SPECIES = ("Adelie", "Chinstrap", "Gentoo")
 
 
 def train(data, hyperparameters):
+    """Train on three quarters of the rows."""
     text = storage.read_bytes(storage.join(data, "penguins.csv")).decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     keras.utils.set_random_seed(hyperparameters["seed"])
@@ -23,7 +24,7 @@ def train(data, hyperparameters):
     measures = np.array([[row[name] for name in MEASURES] for row in rows], np.float32)
     islands = np.array([ISLANDS.index(row["island"]) for row in rows], np.int64)
     labels = np.array([SPECIES.index(row["species"]) for row in rows], np.int64)
-    held = len(rows) // 4  # the first quarter of the shuffled rows is not trained on
+    held = len(rows) // 4  # the shuffled rows before this one are not trained on
 
     scale = keras.layers.Normalization()
     scale.adapt(measures[held:])
@@ -31,7 +32,8 @@ def train(data, hyperparameters):
     features = [scale(inputs["measures"]), keras.layers.Embedding(len(ISLANDS), 2)(inputs["island"])]
     hidden = keras.layers.Dense(16, activation="relu")(keras.layers.Concatenate()(features))
     model = keras.Model(inputs, keras.layers.Dense(len(SPECIES), activation="softmax", name="species")(hidden))
-    model.compile(keras.optimizers.Adam(hyperparameters["learning_rate"]), "sparse_categorical_crossentropy", ["accuracy"])
+    optimizer = keras.optimizers.Adam(hyperparameters["learning_rate"])
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
     trained = {"measures": measures[held:], "island": islands[held:]}
     epochs = hyperparameters["epochs"]
     fitted = model.fit(trained, labels[held:], epochs=epochs, verbose=0, callbacks=[epoch_log(epochs)])

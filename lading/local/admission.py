@@ -1,4 +1,4 @@
-"""What may be stored: a service is checked and completed before it is written, so that the controller meets no surprise.
+"""What may be stored: a service is checked and completed first, so that the controller meets no surprise.
 
 Source: Knative Serving API specification v1, and the validation of Knative Serving's webhooks.
 """
@@ -46,7 +46,8 @@ def admit_service(body: Any, namespace: str, *, find_revision: Callable[[Key], O
         problems = [*_template_problems(body, namespace, find_revision), *_traffic_problems(body, find_revision)]
     if problems:
         raise InvalidInput("the service was refused: " + "; ".join(problems))
-    return body
+    admitted: Object = body
+    return admitted
 
 
 def _shape_problems(body: Object, namespace: str) -> list[str]:
@@ -62,7 +63,10 @@ def _shape_problems(body: Object, namespace: str) -> list[str]:
         problems.append(f"metadata.namespace: expected {namespace}, received {metadata['namespace']!r}")
     if not _NAME.fullmatch(namespace):
         problems.append(f"namespace: expected {_NAME_RULE}, received {namespace!r}")
-    for owner, where in ((metadata, "metadata"), (_at(body, "spec", "template", "metadata") or {}, "template metadata")):
+    for owner, where in (
+        (metadata, "metadata"),
+        (_at(body, "spec", "template", "metadata") or {}, "template metadata"),
+    ):
         problems += [
             f"{where}.{field}: expected an object of strings"
             for field in ("labels", "annotations")

@@ -62,7 +62,9 @@ def _command(image: Image, container: Object) -> tuple[str, ...]:
         entry = tuple(image.config.get("config", {}).get("Entrypoint") or ())
     words = (*entry, *args) or image.command
     # The host runtime is the Python that runs lading, whatever the PATH says.
-    return tuple(sys.executable if word in ("python", "python3") and place == 0 else word for place, word in enumerate(words))
+    return tuple(
+        sys.executable if word in ("python", "python3") and place == 0 else word for place, word in enumerate(words)
+    )
 
 
 def _unpacked(layout: Layout, store: ImageStore, ref: ImageRef, image: Image) -> Path:
@@ -74,7 +76,9 @@ def _unpacked(layout: Layout, store: ImageStore, ref: ImageRef, image: Image) ->
                 for layer in image.layers:
                     blob = store.blob(layer.digest)
                     if not blob.is_file():
-                        raise RevisionFailed(f"{ref}: its layer {layer.digest} is not in the image store: package it again")
+                        raise RevisionFailed(
+                            f"{ref}: its layer {layer.digest} is not in the image store: package it again"
+                        )
                     unpack(blob, scratch)
     return root
 
@@ -84,5 +88,3 @@ def _inside(root: Path, directory: str) -> Path:
     if not inside.is_relative_to(root.resolve()) or not inside.is_dir():
         raise RevisionFailed(f"the working directory {shlex.quote(directory)} is not in the image")
     return inside
-
-

@@ -189,9 +189,7 @@ class Runner:
             "K_REVISION": metadata["name"],
         }
         env = {**self._base_env, **program.env, **own}
-        return process.start(
-            program.command, directory=program.directory, env=env, log=self._log, record=self._record
-        )
+        return process.start(program.command, directory=program.directory, env=env, log=self._log, record=self._record)
 
     def _watch(self, running: process.Process) -> process.Process | None:
         """Return when the process died, or was ended because it is no longer wanted."""

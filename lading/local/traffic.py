@@ -73,5 +73,8 @@ def url_of(port: int) -> str:
 
 def ports_in(status: Mapping[str, Any]) -> dict[str, int]:
     """The ports that a service's status speaks of: its own under the empty name, and that of each tag."""
-    urls = {"": status.get("url"), **{line["tag"]: line.get("url") for line in status.get("traffic", []) if line.get("tag")}}
+    urls = {
+        "": status.get("url"),
+        **{line["tag"]: line.get("url") for line in status.get("traffic", []) if line.get("tag")},
+    }
     return {tag: port for tag, url in urls.items() if url and (port := urlsplit(url).port)}

@@ -74,7 +74,11 @@ class KnativeTarget:
     ) -> ServiceState:
         """See ``Target.shift``."""
 
+        template = self._template_of(traffic, deadline)
+
         def change(body: dict[str, Any]) -> None:
+            # The template follows the traffic: one that cannot start must not keep the service from being ready.
+            body["spec"]["template"] = template
             body["spec"]["traffic"] = [_pinned(line) for line in traffic]
             _annotate(body, rollout)
 
@@ -153,6 +157,14 @@ class KnativeTarget:
             return body
 
         return poll(probe, deadline=deadline, what=f"service {name} to be ready")
+
+    def _template_of(self, traffic: tuple[TrafficTarget, ...], deadline: Deadline) -> dict[str, Any]:
+        """The template of the revision that takes most of a split."""
+        most = max(traffic, key=lambda line: line.percent).revision
+        revision = self._client.request("GET", f"{self._root}/revisions/{most}", deadline=deadline).json()
+        annotations = revision["metadata"].get("annotations", {})
+        kept = {PROGRESS_DEADLINE: annotations[PROGRESS_DEADLINE]} if PROGRESS_DEADLINE in annotations else {}
+        return {"metadata": {"name": most, "annotations": kept}, "spec": revision["spec"]}
 
     def _take_back(self, service: str, before: dict[str, Any] | None, deadline: Deadline) -> None:
         """Remove a revision that would not start from the service; what served before still serves."""

@@ -1,0 +1,108 @@
+"""The server process: store, controller, router and API together."""
+
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from http.server import ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from lading.errors import LadingError
+from lading.local import logs
+from lading.local.api import Api, make_server
+from lading.local.controller import Controller
+from lading.local.locks import FileLock
+from lading.local.router import Router
+from lading.local.state import Layout, read_endpoint, write_endpoint
+from lading.local.store import Store
+from lading.values import LocalEndpoint
+from lading.wait import Deadline
+
+_LOG = logging.getLogger(__name__)
+
+# What the processes of revisions need of the caller's environment; nothing else of it reaches them.
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "SSL_CERT_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)
+_TICK_SECONDS = 0.5
+
+
+def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
+    """Serve until SIGTERM, and return the exit code.
+
+    Args:
+        layout: The state directory; it must exist.
+        environ: Where the environment of revisions comes from.
+
+    Raises:
+        LadingError: another server holds the state directory, or no port can be had.
+    """
+    lock = FileLock(layout.server_lock)
+    if not lock.acquire(Deadline.after(0)):
+        raise LadingError(f"another server already serves {layout.root}")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    router = Router()
+    store = Store(layout.objects)
+    env = {name: environ[name] for name in _PASSED_ON if name in environ}
+    controller = Controller(store, router, layout, env)
+    controller.start()
+    api = _listen(Api(store), layout)
+    threading.Thread(target=api.serve_forever, name="api", daemon=True).start()
+    _LOG.info("serving %s on port %s", layout.root, api.server_port)
+    parent = os.getppid()
+    while not stop.wait(_TICK_SECONDS):
+        logs.bound(layout.server_log)
+        if os.getppid() != parent:  # the supervisor was killed: make another, which waits for this server to end
+            parent = os.getppid()
+            spawn(layout, "supervise")
+    api.shutdown()
+    controller.stop()
+    router.stop()
+    _LOG.info("stopped")
+    return 0
+
+
+def _listen(api: Api, layout: Layout) -> ThreadingHTTPServer:
+    """Listen where the last server did, with its token, so that whoever read the endpoint file can go on."""
+    before = read_endpoint(layout)
+    token = before.token if before else secrets.token_urlsafe(32)
+    port = (urlsplit(before.url).port or 0) if before else 0
+    try:
+        server = make_server(api, token=token, port=port)
+    except OSError:
+        server = make_server(api, token=token, port=0)
+    write_endpoint(layout, LocalEndpoint(f"http://127.0.0.1:{server.server_port}", token, os.getpid()))
+    return server
+
+
+def spawn(layout: Layout, role: str, *, detached: bool = True) -> "subprocess.Popen[bytes]":
+    """Start ``python -m lading.local ROLE``, which holds nothing of the caller's: neither terminal nor pipes.
+
+    Args:
+        layout: The state directory; the process writes to its ``server.log``.
+        role: ``supervise`` or ``serve``.
+        detached: Whether it gets a session of its own.
+    """
+    with layout.server_log.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "lading.local", role, str(layout.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=detached,
+        )
