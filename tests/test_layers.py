@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 BASE = {"lading.values", "lading.errors", "lading.wait", "lading.files"}
 VERB = BASE | {
     "lading.http", "lading.storage", "lading.oci", "lading.targets", "lading.predict", "lading.report", "requests",
-    "numpy",
+    "lading.heldout", "numpy",
 }  # fmt: skip
 
 # The longest matching row counts.
@@ -30,7 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "lading.report": BASE | {"lading.report", "jinja2"},
     "lading.recipes": BASE
     | {"lading.storage", "lading.recipes", "lading.http", "numpy", "tensorflow", "keras", "requests"},
-    "lading.train": VERB | {"lading.recipes", "lading.export", "tensorflow", "keras"},
+    "lading.train": VERB
+    | {"lading", "lading.recipes", "lading.export", "lading.framework", "lading.golden", "tensorflow", "keras"},
+    "lading.framework": BASE | {"tensorflow", "keras"},
     "lading.export": VERB | {"lading.recipes", "tensorflow", "keras"},
     "lading.flows": VERB
     | {"lading.flows", "lading.settle", "lading.champion", "kfp", "yaml"},

@@ -172,7 +172,8 @@ def test_an_undone_first_release_leaves_no_service(world: World) -> None:
 
 def test_an_undone_release_restores_what_served(world: World) -> None:
     first = world.release(world.image(RIGHT), "r1")
-    second = world.deploy(world.image(WRONG), "r2")
+    second = world.deploy(world.image(RIGHT, "second"), "r2")
+    report = world.smoke(second)
     settle_release("tiny", target=world.target, release_id="r2", deadline=world.deadline)
     state = world.target.get("tiny", deadline=world.deadline)
     assert state is not None
@@ -180,10 +181,7 @@ def test_an_undone_release_restores_what_served(world: World) -> None:
     assert state.rollout is not None
     assert state.rollout.phase is Phase.UNDONE
     with pytest.raises(RolloutInProgress, match="r2 no longer holds service tiny"):
-        promote_candidate(
-            second, replace(world.smoke(first), revision=second.revision, image=second.image),
-            target=world.target, deadline=world.deadline,
-        )  # fmt: skip
+        promote_candidate(second, report, target=world.target, deadline=world.deadline)
 
 
 def test_a_promoted_release_is_not_undone(world: World) -> None:
@@ -221,6 +219,7 @@ def test_two_releases_at_a_time_are_refused_and_an_abandoned_one_is_undone(world
 def test_promote_resumes_after_it_was_cut_off_in_the_middle(world: World) -> None:
     first = world.release(world.image(RIGHT), "r1")
     second = world.deploy(world.image(RIGHT, "second"), "r2")
+    report = world.smoke(second)
     state = world.target.get("tiny", deadline=world.deadline)
     assert state is not None
     assert state.rollout is not None
@@ -228,7 +227,7 @@ def test_promote_resumes_after_it_was_cut_off_in_the_middle(world: World) -> Non
     wanted = (replace(state.serving()[0], revision=second.revision),)
     cut = replace(state.rollout, after=wanted).now(Phase.SHIFTING, lease_seconds=60)
     world.target.shift(state, wanted, cut, deadline=world.deadline)
-    done = promote_candidate(second, world.smoke(second), target=world.target, deadline=world.deadline)
+    done = promote_candidate(second, report, target=world.target, deadline=world.deadline)
     assert [line.revision for line in done.before] == [first.revision]
     after = world.target.get("tiny", deadline=world.deadline)
     assert after is not None

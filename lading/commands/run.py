@@ -75,6 +75,7 @@ def _finish(run: "Run", report: "RunReport") -> "RunReport":
     from lading.files import write_atomic
     from lading.flows.showcase import ask_examples
     from lading.report import render_run
+    from lading.report.curl import row_body
     from lading.values import to_json
 
     heldout = run.output("train", "heldout")
@@ -84,6 +85,8 @@ def _finish(run: "Run", report: "RunReport") -> "RunReport":
             report = replace(report, examples=examples)
         except LadingError as error:
             report = replace(report, problem=f"the promoted service was asked a few rows: {error}")
+    if report.examples:
+        write_atomic(run.directory / "instances.json", row_body(report.examples[0].request))
     write_atomic(run.directory / "report.json", to_json(report))
     write_atomic(run.directory / "report.html", render_run(report))
     return report

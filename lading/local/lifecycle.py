@@ -14,7 +14,7 @@ from lading.local import logs
 from lading.local.locks import holder
 from lading.local.objects import API_VERSION, REVISIONS, SERVICE_LABEL, SERVICES, Object, condition_of
 from lading.local.process import adopt
-from lading.local.server import spawn
+from lading.local.server import spawn_detached
 from lading.local.state import DEFAULT_NAMESPACE, Layout, read_endpoint
 from lading.values import LocalEndpoint
 from lading.wait import Deadline, poll
@@ -35,7 +35,7 @@ def start(state: Path, *, deadline: Deadline) -> LocalEndpoint:
     layout.create()
     write_atomic(layout.wanted, "", mode=0o600)
     if holder(layout.supervisor_lock) is None:
-        spawn(layout, "supervise")
+        spawn_detached(layout, "supervise")
     try:
         return poll(lambda: _answering(layout), deadline=deadline, what="the local target to start")
     except DeadlineExceeded as error:

@@ -1,7 +1,7 @@
 """The data plane: a port for every service and every tag, and behind it the revisions by their shares.
 
-Runs an event loop in a thread of its own, so that a slow client holds up nobody. A change of shares takes effect between
-two requests; those that run end where they began.
+Runs an event loop in a thread of its own, so that a slow client holds up nobody. A change of shares takes effect
+between two requests; those that run end where they began.
 """
 
 import asyncio

@@ -88,7 +88,7 @@ class Runner:
         self._log = layout.log(metadata["namespace"], metadata["name"])
         self._record = layout.processes / f"{self.uid}.json"
         self.state, self.message, self.restarts = State.STOPPED, "", 0
-        self._wanted = self._keep = self._over = False
+        self._wanted = self._keep = self._over = self._proven = False
         self._drain_seconds = DRAIN_SECONDS
         self._failures = 0
         self._wake = threading.Condition()
@@ -146,6 +146,8 @@ class Runner:
                 self._failed(f"it could not be run: {error!r}")
             else:
                 running = self._watch(running) if running else None
+                continue
+            running = None
         self._end(running)
 
     def _await_work(self, running: process.Process | None) -> bool:
@@ -175,6 +177,7 @@ class Runner:
         except BaseException:
             running.end()
             raise
+        self._proven = True
         self._backends.up(self.uid, running.port)
         self._set(State.READY)
         return running
@@ -209,7 +212,6 @@ class Runner:
             self._failures = 0
         message = f"{running.ending()}{self._last_words()}"
         running.end()  # whatever of its group is left
-        self._keep = True  # it was ready once: it is worth trying again
         self.restarts += 1
         self._failed(message)
         return None
@@ -218,7 +220,7 @@ class Runner:
         """Count a failure, and wait before the next try if there is to be one."""
         _LOG.warning("revision %s: %s", key_of(self._revision), message)
         self._failures += 1
-        if not self._keep:
+        if not (self._keep or self._proven):  # what was ready once is worth trying again
             self._backends.down(self.uid, message)
             self._set(State.FAILED, message)
             return
@@ -226,7 +228,8 @@ class Runner:
         self._backends.down(self.uid, message if failing else "")
         self._set(State.FAILING if failing else State.RESTARTING, message)
         pause = 0.0 if self._failures == 1 else min(0.25 * 2**self._failures, _LONGEST_PAUSE_SECONDS)
-        self._pause(pause)
+        if not self._pause(pause):
+            self._set(State.STOPPED)
 
     def _pause(self, seconds: float) -> bool:
         """Wait, but not longer than the process is wanted; whether it still is."""

@@ -68,7 +68,7 @@ def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
         logs.bound(layout.server_log)
         if os.getppid() != parent:  # the supervisor was killed: make another, which waits for this server to end
             parent = os.getppid()
-            spawn(layout, "supervise")
+            spawn_detached(layout, "supervise")
     api.shutdown()
     controller.stop()
     router.stop()
@@ -89,20 +89,33 @@ def _listen(api: Api, layout: Layout) -> ThreadingHTTPServer:
     return server
 
 
-def spawn(layout: Layout, role: str, *, detached: bool = True) -> "subprocess.Popen[bytes]":
-    """Start ``python -m lading.local ROLE``, which holds nothing of the caller's: neither terminal nor pipes.
+def spawn(layout: Layout, role: str) -> "subprocess.Popen[bytes]":
+    """Start ``python -m lading.local ROLE`` as a child.
 
     Args:
         layout: The state directory; the process writes to its ``server.log``.
         role: ``supervise`` or ``serve``.
-        detached: Whether it gets a session of its own.
     """
     with layout.server_log.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "lading.local", role, str(layout.root)],
+        return subprocess.Popen(_command(layout, role), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
+
+
+def spawn_detached(layout: Layout, role: str) -> None:
+    """Start ``python -m lading.local ROLE`` so that it holds nothing of the caller's: no terminal, no pipes, no parent.
+
+    The shell ends at once and leaves the process to init, so that it never becomes a zombie of a caller that lives long.
+    """
+    with layout.server_log.open("ab") as log:
+        subprocess.run(
+            ["/bin/sh", "-c", '"$@" &', "sh", *_command(layout, role)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
-            start_new_session=detached,
+            start_new_session=True,
+            check=True,
         )
+
+
+def _command(layout: Layout, role: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "lading.local", role, str(layout.root)]

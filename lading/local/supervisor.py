@@ -1,4 +1,4 @@
-"""The process that keeps the server running: it starts the server again whenever it ends, until the target is stopped."""
+"""The process that keeps the server running: it starts it again whenever it ends, until the target is stopped."""
 
 import logging
 import signal
@@ -42,7 +42,7 @@ def supervise(layout: Layout) -> int:
 
 def _run(layout: Layout, stop: threading.Event) -> int:
     """Run one server to its end; when the supervisor is told to stop, the server is too."""
-    server = spawn(layout, "serve", detached=False)
+    server = spawn(layout, "serve")
     told = False
     while True:
         try:

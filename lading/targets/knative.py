@@ -73,7 +73,6 @@ class KnativeTarget:
         self, known: ServiceState, traffic: tuple[TrafficTarget, ...], rollout: Rollout | None, *, deadline: Deadline
     ) -> ServiceState:
         """See ``Target.shift``."""
-
         template = self._template_of(traffic, deadline)
 
         def change(body: dict[str, Any]) -> None:

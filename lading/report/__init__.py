@@ -1,0 +1,6 @@
+"""Pages for people: the report of a run, and the verdict on a rejected release. One file each, with nothing outside it."""
+
+from lading.report.curl import curl_command
+from lading.report.render import render_run, render_verdict
+
+__all__ = ["curl_command", "render_run", "render_verdict"]
