@@ -32,7 +32,7 @@ def train(data, hyperparameters):
     hidden = keras.layers.Dense(16, activation="relu")(keras.layers.Concatenate()(features))
     model = keras.Model(inputs, keras.layers.Dense(len(SPECIES), activation="softmax", name="species")(hidden))
     optimizer = keras.optimizers.Adam(hyperparameters["learning_rate"])
-    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     trained = {"measures": measures[held:], "island": islands[held:]}
     epochs = hyperparameters["epochs"]
     fitted = model.fit(trained, labels[held:], epochs=epochs, verbose=0, callbacks=[epoch_log(epochs)])

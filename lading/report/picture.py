@@ -14,7 +14,7 @@ def picture(request: dict[str, Any]) -> str:
     An image is ``[1, H, W]`` or ``[1, H, W, 1 | 3]`` numbers, H and W from 8 to 512, all within 0 to 1 or 0 to 255.
     """
     for value in request.values():
-        rows = value[0] if isinstance(value, list) and len(value) == 1 else None
+        rows = value[0] if isinstance(value, list) and len(value) == 1 else []
         if _is_grid(rows):
             pixels, channels = _pixels(rows)
             if pixels is not None:
