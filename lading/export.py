@@ -41,7 +41,8 @@ class Servable:
         # A functional model over the same tensors knows its outputs' names; a Sequential one does not.
         self._output_names = keras.Model(self._model.inputs, self._model.outputs).output_names
         self.model = trained.model
-        self.output = self._probabilities(trained, recipe)
+        self.recipe = recipe
+        self.output = self._probabilities(trained)
 
     def predict(self, inputs: Tensors) -> dict[str, Any]:
         """The model's outputs by name, for inputs by name (tensors or arrays ``[N, …]``), in inference mode."""
@@ -86,7 +87,7 @@ class Servable:
             specs[CLASS_INDEX] = tf.TensorSpec((None,), tf.int64, name=CLASS_INDEX)
         return specs
 
-    def _probabilities(self, trained: Trained, recipe: str) -> str:
+    def _probabilities(self, trained: Trained) -> str:
         """The name of the one output that can be the probabilities."""
         first = {name: array[:1] for name, array in trained.heldout_inputs.items()}
         found = {name: tensor for name, tensor in self.predict(first).items() if tensor.dtype.is_floating}
@@ -94,7 +95,7 @@ class Servable:
         if len(fitting) != 1:
             shapes = {name: [None, *tensor.shape[1:]] for name, tensor in found.items()}
             raise InvalidRecipe(
-                f"{recipe}: expected one float output of shape [None, {len(trained.class_names)}], "
+                f"{self.recipe}: expected one float output of shape [None, {len(trained.class_names)}], "
                 f"a probability for each of the {len(trained.class_names)} class_names, received {shapes}"
             )
         return fitting[0]
@@ -132,6 +133,7 @@ def write_saved_model(servable: Servable, path: Path, *, gradients: bool) -> dic
         For each signature ``{"inputs": {NAME: {"dtype", "shape"}}, "outputs": …}``.
 
     Raises:
+        InvalidRecipe: the model holds what a SavedModel cannot.
         StorageError: it could not be written.
     """
     import keras
@@ -153,10 +155,18 @@ def write_saved_model(servable: Servable, path: Path, *, gradients: bool) -> dic
         signatures[name] = {"inputs": _describe(specs), "outputs": _describe(outputs)}
     try:
         archive.write_out(str(path), verbose=False)
+    except AssertionError as error:  # "Tried to export a function which references an 'untracked' resource"
+        raise InvalidRecipe(f"{servable.recipe}: the model cannot be exported: {error}") from error
     except tf.errors.OpError as error:  # TensorFlow writes files itself and reports a full disk in its own way
-        raise StorageError(f"could not write the SavedModel to {path}: {error.message}") from error
+        raise StorageError(
+            f"could not write the SavedModel to {path}, look at the free space there: {error.message}"
+        ) from error
     return signatures
 
 
 def _describe(specs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: {"dtype": spec.dtype.name, "shape": list(spec.shape)} for name, spec in sorted(specs.items())}
+    """``{NAME: {"dtype", "shape"}}``; null stands for a dimension that varies, and for an unknown rank."""
+    return {
+        name: {"dtype": spec.dtype.name, "shape": None if spec.shape.rank is None else spec.shape.as_list()}
+        for name, spec in sorted(specs.items())
+    }

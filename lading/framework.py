@@ -1,5 +1,6 @@
 """TensorFlow as training needs it: present, the backend of Keras, and quiet."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def import_tensorflow() -> Any:
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise InvalidInput(f"expected Keras on TensorFlow, received {backend!r}: set KERAS_BACKEND=tensorflow")
-    tensorflow.get_logger().setLevel("ERROR")  # its notes about names and assets on each export
+    for name in ("absl", "tensorflow"):  # their notes about names and assets on each export
+        logging.getLogger(name).setLevel(logging.ERROR)
     keras.config.disable_interactive_logging()
     return tensorflow
 

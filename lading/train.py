@@ -128,10 +128,14 @@ def _golden_requests(servable: Servable, trained: Trained, recipe: str) -> tuple
     golden.require_variation(answers, recipe)
     check_probabilities(answers[servable.output], recipe)
     requests = [*golden.make_requests(SERVING, inputs, answers)]
-    few = {name: array[:GRADIENT_ROWS] for name, array in inputs.items()}
-    few[CLASS_INDEX] = answers[servable.output][:GRADIENT_ROWS].argmax(axis=1)
-    if servable.differentiable(few):
-        requests += golden.make_requests(GRADIENTS, few, _arrays(servable.gradients(few)))
+    asked = {**inputs, CLASS_INDEX: answers[servable.output].argmax(axis=1)}
+    if servable.differentiable(asked):
+        gradients = _arrays(servable.gradients(asked))
+        # Where the model is sure of itself gradients vanish within the tolerance: ask where they are large.
+        size = sum(abs(array).reshape(len(rows), -1).max(axis=1) for array in gradients.values())
+        largest = (-size).argsort(kind="stable")[:GRADIENT_ROWS]
+        few, found = ({name: array[largest] for name, array in part.items()} for part in (asked, gradients))
+        requests += golden.make_requests(GRADIENTS, few, found)
     return tuple(requests)
 
 

@@ -27,3 +27,14 @@ def mlp_model(saved_models: Path) -> Path:
 def mixed_model(saved_models: Path) -> Path:
     """Signatures with every kind of type, several inputs, strings; see ``build_models.py``. Do not alter."""
     return saved_models / "mixed"
+
+
+@pytest.fixture(scope="session")
+def training_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the runs of ``train_models.py``, and their stderr in ``log``. Do not alter."""
+    directory = tmp_path_factory.mktemp("training-runs")
+    command = [sys.executable, TESTS / "train_models.py", directory]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert not done.returncode, done.stderr
+    (directory / "log").write_text(done.stdout + done.stderr)
+    return directory
