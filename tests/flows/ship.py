@@ -1,7 +1,7 @@
 """A pipeline like ``release`` that takes a finished model instead of training one: it makes the tests of a run quick.
 
-``python ship.py OUT.yaml`` compiles it. With ``alter`` the weights change after the golden answers were made: what a smoke
-test is there to notice.
+``python ship.py OUT.yaml`` compiles it. With ``alter`` the weights change after the golden answers were made: what a
+smoke test is there to notice.
 """
 
 import sys

@@ -1,0 +1,127 @@
+"""The data of Fashion-MNIST: found, read strictly, downloaded."""
+
+import functools
+import gzip
+import struct
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from idx_files import NAMES, images_file, labels_file, write_fashion
+
+from lading.errors import InvalidData
+from lading.recipes import fashion_mnist
+from lading.recipes.fashion_mnist import DEBIAN_DIRECTORY, TEST_FILES, TRAIN_FILES, download, find_data, read_set
+
+IMAGES, LABELS = np.zeros((4, 28, 28), np.uint8), np.arange(4, dtype=np.uint8)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_fashion(tmp_path / "data", train_rows=20, test_rows=10)
+
+
+def test_pixels_are_shares_of_one(data: Path) -> None:
+    images, labels = read_set(str(data), TRAIN_FILES)
+    assert (images.shape, images.dtype, labels.shape) == ((20, 28, 28), np.float32, (20,))
+    assert 0 <= images.min() < images.max() <= 1
+    assert images.max() > 0.9
+    assert labels.tolist() == list(range(10)) * 2
+    assert np.array_equal(read_set(f"file://{data}", TRAIN_FILES)[0], images)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (NAMES[2], b"", "the magic number 2051 (IDX images), received an empty file"),
+        (NAMES[2], b"<html>", "expected a whole gzip file, received 6 bytes"),
+        (NAMES[2], images_file(IMAGES)[:-12], "corrupt or cut off"),
+        (NAMES[2], images_file(IMAGES)[:-6] + b"\0" * 6, "corrupt or cut off"),
+        (NAMES[2], images_file(IMAGES) + b"x", "corrupt or cut off"),
+        (NAMES[2], labels_file(LABELS), "magic number 2051 (IDX images), received 2049 (labels)"),
+        (NAMES[3], images_file(IMAGES), "magic number 2049 (IDX labels), received 2051 (images)"),
+        (NAMES[2], gzip.compress(b"PK\3\4" * 10), "another kind of file"),
+        (NAMES[2], gzip.compress(struct.pack(">2I", 0x803, 4)), "expected an IDX header of 16 bytes, received 8"),
+        (NAMES[2], gzip.compress(struct.pack(">4I", 0x803, 4, 28, 28)), "expected 3136 bytes of images"),
+        (NAMES[3], gzip.compress(struct.pack(">2I", 0x801, 4) + bytes(5)), "expected 4 bytes of labels"),
+        (NAMES[2], images_file(IMAGES[:, :, :27]), "expected images of 28×28 pixels, received 28×27"),
+        (NAMES[2], images_file(IMAGES[:0]), "expected at least one row of images, received none"),
+        (NAMES[3], labels_file(LABELS[:0]), "expected at least one row of labels, received none"),
+        (NAMES[3], labels_file(LABELS + 7), "expected labels from 0 to 9, received 10 in row 3"),
+        (NAMES[3], labels_file(LABELS[:3]), "expected 4 labels, as many as there are images"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+def test_files_that_cannot_be_right_are_refused_by_name(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / NAMES[2]).write_bytes(images_file(IMAGES))
+    (tmp_path / NAMES[3]).write_bytes(labels_file(LABELS))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidData) as caught:
+        read_set(str(tmp_path), TEST_FILES)
+    assert name in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_is_named(data: Path) -> None:
+    (data / NAMES[1]).unlink()
+    with pytest.raises(InvalidData, match=NAMES[1]):
+        read_set(str(data), TRAIN_FILES)
+
+
+def test_data_is_found_in_keras_place_before_debians(data: Path, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert find_data({"HOME": str(nowhere)}, debian=nowhere) is None
+    assert find_data({"HOME": str(nowhere)}, debian=data) == str(data)
+    for environ in ({"HOME": str(tmp_path)}, {"HOME": str(nowhere), "KERAS_HOME": str(tmp_path / ".keras")}):
+        keras = write_fashion(tmp_path / ".keras" / "datasets" / "fashion-mnist", train_rows=10, test_rows=10)
+        assert find_data(environ, debian=data) == str(keras)
+    (keras / NAMES[3]).unlink()
+    assert find_data({"HOME": str(tmp_path)}, debian=data) == str(data)
+
+
+@pytest.fixture
+def origin(data: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """No lines on stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(data))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_brings_the_four_files(origin: str, data: Path, tmp_path: Path) -> None:
+    got = Path(download(tmp_path / "got", origin=origin))
+    assert {path.name: path.read_bytes() for path in got.iterdir()} == {n: (data / n).read_bytes() for n in NAMES}
+
+
+def test_a_download_of_something_else_leaves_nothing(origin: str, data: Path, tmp_path: Path) -> None:
+    (data / NAMES[0]).write_text("<html>log in to the network</html>")
+    with pytest.raises(InvalidData, match=rf"{NAMES[0]}: expected a whole gzip file.*apt-get install dataset-fashion"):
+        download(tmp_path / "got", origin=origin)
+    assert not (tmp_path / "got").exists()
+
+
+def test_no_internet_says_what_to_do(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        silent = f"http://127.0.0.1:{server.server_port}"  # takes connections, never answers
+        with pytest.raises(InvalidData, match=r"no answer within 0.2 s.*--set data=DIR"):
+            download(tmp_path / "got", origin=silent, connect_seconds=0.2)
+    with pytest.raises(InvalidData, match=r"no connection.*`apt-get install dataset-fashion-mnist`"):
+        download(tmp_path / "got", origin=silent)
+
+
+def test_the_real_data_can_be_read() -> None:
+    if find_data({"HOME": "/nonexistent"}) is None:
+        pytest.skip(f"no data in {DEBIAN_DIRECTORY}: apt-get install dataset-fashion-mnist")
+    images, labels = read_set(str(DEBIAN_DIRECTORY), TEST_FILES)
+    assert images.shape == (10000, 28, 28)
+    assert np.bincount(labels).tolist() == [1000] * len(fashion_mnist.CLASS_NAMES)
