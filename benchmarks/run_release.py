@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/run_release.py [--runs 3] [--json]
 
-Runs the release pipeline several times (the first starts the local target, the others are retrains) in a state directory of its
-own, and stops what it started. Unset PYTHONDONTWRITEBYTECODE before.
+Runs the release pipeline several times (the first starts the local target, the others are retrains) in a state
+directory of its own, and stops what it started. Unset PYTHONDONTWRITEBYTECODE before.
 """
 
 import argparse

@@ -52,9 +52,10 @@ class HeldOut:
         import numpy as np
 
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            # Opened here: numpy leaves a file open that turns out to be no archive.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise InvalidData(
                 f"{path}: expected the held-out rows that `lading train` wrote (.npz): {error}"
             ) from error

@@ -173,6 +173,9 @@ def test_heldout_files_that_cannot_be_used_are_refused(mlp_model: Path, heldout:
     (tmp_path / "cut.npz").write_bytes(heldout.read_bytes()[:5000])
     with pytest.raises(InvalidData, match=r"cut.npz: expected the held-out rows that `lading train`"):
         evaluate_model(mlp_model, tmp_path / "cut.npz")
+    np.save(tmp_path / "array.npy", images)
+    with pytest.raises(InvalidData, match=r"array.npy: expected the held-out rows"):
+        evaluate_model(mlp_model, tmp_path / "array.npy")
     with pytest.raises(InvalidData, match=r"missing.npz"):
         evaluate_model(mlp_model, tmp_path / "missing.npz")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,12 +76,15 @@ def new_run(name: str, pipeline: Path, parameters: dict[str, Any], runs: Path) -
     Raises:
         StorageError: the disk is full or the place cannot be written.
     """
-    directory = runs / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    directory = runs / f"{Path(name).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     defaults = {key: value.get("defaultValue", "") for key, value in declared_parameters(pipeline).items()}
     run = Run(directory, name, {**defaults, **parameters})
     with storage_errors(directory):
         run.logs.mkdir(parents=True)
         run.root.mkdir()
+    ended = sorted((path.parent for path in runs.glob("*/report.json")), key=lambda path: path.stat().st_mtime)
+    for old in ended[: -KEPT_RUNS + 1]:
+        shutil.rmtree(old)
     return run
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import requests
 
+from lading.flows.catalog import find_pipeline
+from lading.flows.run import KEPT_RUNS, new_run
 from lading.local.lifecycle import status, stop
 from lading.wait import Deadline
 
@@ -240,3 +242,14 @@ def test_usage_is_checked_before_anything_runs(tmp_path: Path, words: list[str],
     )
     assert (done.returncode, message in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_newest_runs_are_kept(tmp_path: Path) -> None:
+    for number in range(KEPT_RUNS + 3):
+        run = new_run("release", find_pipeline("release"), {}, tmp_path)
+        run.directory.rename(run.directory.with_name(f"run-{number:02}"))
+        report = run.directory.with_name(f"run-{number:02}") / "report.json"
+        report.write_text("{}")
+        os.utime(report, (number, number))
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == [f"run-{number:02}" for number in range(3, KEPT_RUNS + 3)]

@@ -1,5 +1,8 @@
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,24 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_a_repository_elsewhere_is_refused(tmp_path: Path, model: Path, repository: str) -> None:
     with pytest.raises(InvalidReference, match=r"expected a repository such as lading.local/taxi"):
         package_image(model, repository, store=ImageStore(tmp_path / "images"))
+
+
+FILL = """
+import resource, signal, sys
+from pathlib import Path
+from lading.oci.layout import ImageStore
+from lading.package import package_image
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+package_image(Path(sys.argv[1]), "lading.local/taxi", store=ImageStore(Path(sys.argv[2])))
+"""
+
+
+def test_a_full_disk_makes_no_image_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
+    (model / "variables" / "data").write_bytes(os.urandom(300_000))
+    store = tmp_path / "images"
+    words = [sys.executable, "-c", FILL, str(model), str(store)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "StorageError: no space left while writing" in done.stderr
+    assert not (store / "blobs").exists()
+    assert not list((store / "scratch").iterdir())
