@@ -41,7 +41,7 @@ def test_the_same_template_is_the_same_revision(local: Local) -> None:
     pid = ask(local.apply(local.service("shop", "a"))["status"]["url"])["pid"]
 
     local.apply(local.service("shop", "a"))
-    _, revisions = local.call("GET", f"{ROOT}/revisions?labelSelector=serving.knative.dev/service = shop")
+    _, revisions = local.call("GET", f"{ROOT}/revisions?labelSelector=serving.knative.dev/service%20%3D%20shop")
     assert [r["metadata"]["name"] for r in revisions["items"]] == ["shop-a"]
     assert ask(local.settled("shop")["status"]["url"])["pid"] == pid
 
