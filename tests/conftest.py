@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the models of ``build_models.py``, built in a process of its own: pytest never imports tensorflow."""
+    """The models of ``build_models.py``, built in a process of its own: pytest never imports tensorflow."""
     directory = tmp_path_factory.mktemp("saved-models")
     subprocess.run([sys.executable, TESTS / "build_models.py", directory], check=True, capture_output=True, timeout=200)
     return directory
@@ -19,7 +19,7 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mlp_model(saved_models: Path) -> Path:
-    """Fashion-MNIST's shape: ``image`` float32 [N, 28, 28] to ``softmax`` float32 [N, 10], with 32 golden requests. Do not alter."""
+    """``image`` float32 [N, 28, 28] to ``softmax`` float32 [N, 10], with 32 golden requests. Do not alter."""
     return saved_models / "mlp"
 
 

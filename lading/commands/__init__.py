@@ -4,7 +4,11 @@ A ``register`` function adds parsers to the sub-parsers it is given and sets ``r
 arguments to an exit code. What a command needs besides argparse it imports when it runs.
 """
 
-from lading.commands import build, local, release, run, serve
+from lading.commands.build import register as register_build
+from lading.commands.local import register as register_local
+from lading.commands.release import register as register_release
+from lading.commands.run import register as register_run
+from lading.commands.serve import register as register_serve
 
-COMMANDS = (run.register, build.register, release.register, serve.register, local.register)
+COMMANDS = (register_run, register_build, register_release, register_serve, register_local)
 """In the order of ``lading --help``."""

@@ -29,7 +29,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; exit code 0 after an orderly end."""
-    # Read by TensorFlow's C library when it is loaded: errors only, unless the user chose. It would warn of each bad request.
+    # Read by TensorFlow's C library when it is loaded: errors only, unless the user chose. It would warn of each bad
+    # request.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from lading.serving import ServeConfig
     from lading.serving import run as serve

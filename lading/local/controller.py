@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 
 from lading.errors import LadingError
-from lading.local import ports
+from lading.local import ports, process
 from lading.local.objects import (
     API_VERSION,
     CONFIGURATION_LABEL,
@@ -62,10 +62,15 @@ class Controller:
 
     def start(self) -> None:
         """Take up what the store holds, and go on from there."""
-        for revision in self._store.list(REVISIONS):
+        revisions = self._store.list(REVISIONS)
+        for revision in revisions:
             self._runner(revision)
-        for service in self._store.list(SERVICES):
-            self._queue.put(key_of(service))
+        # Also of services that are gone: a server killed in the middle of a deletion leaves their revisions.
+        for key in {*map(key_of, self._store.list(SERVICES)), *map(service_key, revisions)}:
+            self._queue.put(key)
+        for record in self._layout.processes.glob("*.json"):
+            if record.stem not in self._runners and (left := process.adopt(record)):
+                left.end()
         self._thread.start()
 
     def stop(self) -> None:

@@ -152,10 +152,11 @@ class Router:
         """Pass one request on and its answer back; whether the connection may carry another."""
         try:
             head = await wire.read_head(reader)
+            if head is None:
+                return False
+            head.check_request()
         except wire.BadMessage as error:
             writer.write(wire.error_answer(400, "Bad Request", str(error)))
-            return False
-        if head is None:
             return False
         name = route.pick()
         backend = self._backends.setdefault(name, _Backend())
@@ -211,26 +212,37 @@ class _Exchange:
     async def run(self) -> bool:
         """Whether the client's connection may carry another request."""
         # An answer may come before the request has been read (413), so both ways run at the same time.
-        sending = asyncio.ensure_future(self._send())
+        sending, answering = asyncio.ensure_future(self._send()), asyncio.ensure_future(self._answer_head())
         try:
-            answer = await wire.read_head(self._up_reader)
-            while answer and answer.start[1].startswith("1"):
-                answer = await wire.read_head(self._up_reader)
-            if answer is None:
-                raise wire.BadMessage("the revision closed the connection without an answer")
-        except (wire.BadMessage, ConnectionError) as error:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            self._writer.write(wire.error_answer(502, "Bad Gateway", f"the revision failed: {error}"))
-            await self._writer.drain()
-            return False
-        try:
+            await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and self._client_left(sending):
+                # The revision waits for a rest that will not come: its connection must be closed, or both wait for ever.
+                raise wire.BadMessage("the client broke off its request")
+            try:
+                answer = await answering
+            except (wire.BadMessage, ConnectionError) as error:
+                self._writer.write(wire.error_answer(502, "Bad Gateway", f"the revision failed: {error}"))
+                await self._writer.drain()
+                return False
             framed = await self._answer(answer)
+            return framed and sending.done() and sending.exception() is None and self._keeps_alive()
         finally:
-            whole = sending.done() and not sending.cancelled() and sending.exception() is None
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-        return framed and whole and self._keeps_alive()
+            for task in (sending, answering):
+                task.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
+
+    async def _answer_head(self) -> wire.Head:
+        """The head of the revision's answer; interim ones (1xx) are left out."""
+        answer = await wire.read_head(self._up_reader)
+        while answer and answer.start[1].startswith("1"):
+            answer = await wire.read_head(self._up_reader)
+        if answer is None:
+            raise wire.BadMessage("the revision closed the connection without an answer")
+        return answer
+
+    def _client_left(self, sending: "asyncio.Future[None]") -> bool:
+        """Whether the request could not be passed on because of the client; the revision may refuse the rest of it."""
+        return isinstance(sending.exception(), wire.BadMessage) or self._reader.exception() is not None
 
     async def _send(self) -> None:
         peer = self._writer.get_extra_info("peername") or ("",)

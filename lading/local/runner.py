@@ -199,7 +199,7 @@ class Runner:
         since = time.monotonic()
         ticks = 0
         while running.alive():
-            if not self._pause(_TICK_SECONDS) and self._drained():
+            if not self._pause(_TICK_SECONDS) and self._drained() and self._give_up():
                 self._end(running)
                 return None
             ticks += 1
@@ -248,6 +248,13 @@ class Runner:
                 if self._over:
                     deadline = min(deadline, Deadline.after(self._drain_seconds), key=lambda d: d.at)
         return True
+
+    def _give_up(self) -> bool:
+        """Leave the state READY, unless the process is wanted again: one that is ending must not count as ready."""
+        with self._wake:
+            if not self._wanted:
+                self.state = State.STOPPED
+            return not self._wanted
 
     def _end(self, running: process.Process | None) -> None:
         self._backends.down(self.uid)

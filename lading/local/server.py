@@ -37,6 +37,7 @@ _PASSED_ON = (
     "GOOGLE_APPLICATION_CREDENTIALS",
 )
 _TICK_SECONDS = 0.5
+_LOCK_SECONDS = 1.0  # whoever asks who holds the lock has it for a moment
 
 
 def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
@@ -50,7 +51,7 @@ def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
         LadingError: another server holds the state directory, or no port can be had.
     """
     lock = FileLock(layout.server_lock)
-    if not lock.acquire(Deadline.after(0)):
+    if not lock.acquire(Deadline.after(_LOCK_SECONDS)):
         raise LadingError(f"another server already serves {layout.root}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,7 +104,8 @@ def spawn(layout: Layout, role: str) -> "subprocess.Popen[bytes]":
 def spawn_detached(layout: Layout, role: str) -> None:
     """Start ``python -m lading.local ROLE`` so that it holds nothing of the caller's: no terminal, no pipes, no parent.
 
-    The shell ends at once and leaves the process to init, so that it never becomes a zombie of a caller that lives long.
+    The shell ends at once and leaves the process to init, so that it never becomes a zombie of a caller that lives
+    long.
     """
     with layout.server_log.open("ab") as log:
         subprocess.run(

@@ -5,12 +5,14 @@ Source: RFC 9112 (framing), RFC 9110 section 7.6.1 (hop-by-hop fields).
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 
 from lading.errors import LadingError
 
 MAX_HEAD_BYTES = 65536
 _PIECE = 65536
+_HEX = re.compile(rb"[0-9a-fA-F]+")
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade", "expect"}
 )
@@ -42,9 +44,21 @@ class Head:
         text = self.get("content-length")
         if not text:
             return None
-        if not text.isdigit():
+        if not (text.isascii() and text.isdigit()):
             raise BadMessage(f"expected a Content-Length in digits, received {text!r}")
         return int(text)
+
+    def check_request(self) -> None:
+        """Refuse a request whose end the revision might see elsewhere than the router (RFC 9112, section 6.3).
+
+        Raises:
+            BadMessage: it says its length in two ways, or in one that is unknown.
+        """
+        coding = self.get("transfer-encoding")
+        if coding and coding.lower() != "chunked":
+            raise BadMessage(f"expected the Transfer-Encoding chunked, received {coding!r}")
+        if coding and self.length is not None:
+            raise BadMessage("expected Content-Length or Transfer-Encoding, received both")
 
     def encode(self, *extra: tuple[str, str]) -> bytes:
         """The head on the wire: without the fields that hold for one connection only, with ``extra``."""
@@ -97,11 +111,11 @@ async def copy_chunked(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     """Pass a chunked body on, as it is, with its trailers."""
     while True:
         line = await _line(reader)
+        digits = line.partition(b";")[0].strip()
+        if not _HEX.fullmatch(digits):  # int() would also take a sign, an underscore and 0x
+            raise BadMessage(f"expected the size of a chunk, received {line[:40]!r}")
+        size = int(digits, 16)
         writer.write(line)
-        try:
-            size = int(line.partition(b";")[0].strip(), 16)
-        except ValueError as error:
-            raise BadMessage(f"expected the size of a chunk, received {line[:40]!r}") from error
         if size == 0:
             break
         await copy_exactly(reader, writer, size + 2)

@@ -94,7 +94,8 @@ def encode(outputs: Mapping[str, Array], *, rows: bool) -> bytes:
     """
     if rows:
         _check_batch(outputs)
-    # orjson reads numpy's memory, and writes the shortest digits of float32 as such. It writes NaN and infinity as null.
+    # orjson reads numpy's memory, and writes the shortest digits of float32 as such. It writes NaN and infinity as
+    # null.
     fast = all(_is_plain(array) for array in outputs.values())
     shown = {name: _plain(array) if fast else to_lists(array, name) for name, array in outputs.items()}
     if len(shown) == 1:
@@ -175,7 +176,8 @@ def _decode_columns(inputs: Any, signature: Signature) -> dict[str, Array]:
         return to_named_arrays(inputs, signature)
     if len(signature.inputs) != 1:
         raise InvalidInstance(
-            "inputs is a plain value/list, but expecting an object as multiple input tensors required as per tensorinfo_map"
+            "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+            "tensorinfo_map"
         )
     (spec,) = signature.inputs.values()
     return {spec.name: to_array(inputs, spec)}

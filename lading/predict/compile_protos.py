@@ -1,7 +1,7 @@
 """Writes ``compiled/tensorflow_descriptors.py``: ``python -m lading.predict.compile_protos``.
 
-The descriptors are read from the text of the ``_pb2.py`` files in the installed TensorFlow wheel, so that neither protoc nor
-an import of tensorflow is needed.
+The descriptors are read from the text of the ``_pb2.py`` files in the installed TensorFlow wheel, so that neither
+protoc nor an import of tensorflow is needed.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Turns the nested lists of JSON into arrays and back. The error texts are TensorFlow Serving's (util/json_tensor.cc)."""
+"""Turns nested lists of JSON into arrays and back. The error texts are TensorFlow Serving's (util/json_tensor.cc)."""
 
 import base64
 import binascii

@@ -53,8 +53,9 @@ class Model:
 
         Args:
             inputs: An array for each input of the signature, batch axis included, of the declared type or one that fits
-                into it (int64 goes into float32, float64 is rounded to float32; a float never becomes an integer). Strings
-                are ``bytes`` or ``str`` (UTF-8) in an array of dtype object. Shapes are judged by the graph alone.
+                into it (int64 goes into float32, float64 is rounded to float32; a float never becomes an integer).
+                Strings are ``bytes`` or ``str`` (UTF-8) in an array of dtype object. Shapes are judged by the graph
+                alone.
             signature: Its name.
 
         Returns:
@@ -104,8 +105,8 @@ def load_model(path: Path | str, *, engine: str = "tensorflow", threads: int | N
     """Load a SavedModel for prediction.
 
     Args:
-        path: The directory that holds ``saved_model.pb``, or a version base (``<base>/<number>/saved_model.pb``), of which
-            the highest number is taken.
+        path: The directory that holds ``saved_model.pb``, or a version base (``<base>/<number>/saved_model.pb``), of
+            which the highest number is taken.
         engine: ``tensorflow``: TensorFlow's C library.
         threads: For one operation and for operations side by side. Default: the CPU quota of this process.
             TensorFlow's thread pools are shared by all models of a process: the first model decides.

@@ -36,7 +36,8 @@ def find_saved_model(path: Path) -> tuple[Path, int]:
     versions = sorted((int(entry.name), entry) for entry in path.iterdir() if _is_version(entry.name))
     if not versions:
         raise InvalidModel(
-            f"expected a SavedModel at {path}: it has no saved_model.pb, and no sub-directory that is named by a version number"
+            f"expected a SavedModel at {path}: it has no saved_model.pb, and no sub-directory that is named by a "
+            "version number"
         )
     version, newest = versions[-1]
     if not (newest / "saved_model.pb").is_file():
@@ -59,8 +60,8 @@ def read_signatures(meta_graph: bytes) -> dict[str, Signature]:
 def check_variables(path: Path, meta_graph: bytes) -> None:
     """Refuse a SavedModel whose variables were lost.
 
-    TensorFlow loads such a model without a word (cc/saved_model/loader.cc: "The specified SavedModel has no variables; no
-    checkpoints were restored") and fails at the first prediction.
+    TensorFlow loads such a model without a word (cc/saved_model/loader.cc: "The specified SavedModel has no
+    variables; no checkpoints were restored") and fails at the first prediction.
 
     Raises:
         InvalidModel: the graph has variables and a restore operation, and ``variables/variables.index`` is missing.

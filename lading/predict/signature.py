@@ -57,7 +57,7 @@ _NAMES = {
 
 
 def numpy_type(data_type: int) -> np.dtype[Any] | None:
-    """The numpy dtype that carries a TensorFlow ``DataType``: object for strings, float32 for bfloat16, None if none does."""
+    """The numpy dtype that carries a ``DataType``: object for strings, float32 for bfloat16, None if none does."""
     found = _NUMPY_TYPES.get(data_type)
     return None if found is None else np.dtype(found)
 
@@ -76,7 +76,7 @@ class TensorSpec:
     dtype: np.dtype[Any] | None
     """object for strings (bytes), float32 for bfloat16; None for what numpy cannot hold (resources, variants)."""
     shape: tuple[int | None, ...] | None
-    """As declared; None for a dimension that varies, and for an unknown rank. Not enforced, as in TensorFlow Serving."""
+    """As declared; None for a dimension that varies, and for an unknown rank. Not enforced, as TensorFlow Serving does."""
     tensor_name: str
     """The tensor in the graph, ``operation:index``."""
     data_type: int

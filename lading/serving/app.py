@@ -14,8 +14,8 @@ from lading.serving.log import log
 from lading.serving.pace import Pace
 
 _READ_ON = 4
-"""A body that is too long is read and thrown away up to this many times the limit, so that a client which sends before it
-reads gets the answer instead of a broken connection."""
+"""A body that is too long is read and thrown away up to this many times the limit, so that a client which sends
+before it reads gets the answer instead of a broken connection."""
 
 
 class App:

@@ -1,7 +1,8 @@
 """The life of a serving process: load, listen, serve, drain, end.
 
-The port is opened after the models are loaded and warm: Knative and Cloud Run send requests as soon as it is open (their default
-probe is TCP), so an open port means that answers are right. It is reserved before, so that a port in use is known at once.
+The port is opened after the models are loaded and warm: Knative and Cloud Run send requests as soon as it is open
+(their default probe is TCP), so an open port means that answers are right. It is reserved before, so that a port in
+use is known at once.
 """
 
 import asyncio
@@ -78,8 +79,8 @@ def _reserve(host: str, port: int) -> socket.socket:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((host, port))
         if sys.platform == "linux":
-            # granian listens with SO_REUSEPORT, which would let two servers share a port without a word. This socket took
-            # the port for itself; from here on it lets the web server of this same process in.
+            # granian listens with SO_REUSEPORT, which would let two servers share a port without a word. This socket
+            # took the port for itself; from here on it lets the web server of this same process in.
             reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError as error:
         reserved.close()

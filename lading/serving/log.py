@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, with the fields that Cloud Logging knows (severity, message, time)."""
+"""Structured logs: one JSON object a line on stderr, with the fields that Cloud Logging knows."""
 
 import json
 import sys
@@ -14,4 +14,6 @@ def log(message: str, *, severity: str = "INFO", **fields: object) -> None:
         fields: What distinguishes this event, as JSON values.
     """
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    print(json.dumps({"time": now, "severity": severity, "message": message, **fields}), file=sys.stderr, flush=True)
+    # One write, so that lines of several threads do not mix.
+    sys.stderr.write(json.dumps({"time": now, "severity": severity, "message": message, **fields}) + "\n")
+    sys.stderr.flush()

@@ -1,7 +1,7 @@
 """TensorFlow Serving's REST API: a request's line and body in, an answer out. No sockets.
 
-Paths and texts: tensorflow_serving/model_servers/http_rest_api_{util,handler}.cc. The status answer also says what KServe's
-V1 protocol says (``name``, ``ready``). Health: the Open Inference Protocol.
+Paths and texts: tensorflow_serving/model_servers/http_rest_api_{util,handler}.cc. The status answer also says what
+KServe's V1 protocol says (``name``, ``ready``). Health: the Open Inference Protocol.
 """
 
 import re

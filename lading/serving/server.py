@@ -1,8 +1,9 @@
 """The HTTP server around the application: granian, embedded in this process's event loop.
 
-Why embedded: granian's usual server (MPServer) starts a second process that would import everything again, and MTServer runs
-its workers in threads that cannot see signals. Embedded there is one process with one event loop: models are loaded once, while the
-web server is being imported, and granian's own shutdown closes the port and idle connections at once and lets running requests end.
+Why embedded: granian's usual server (MPServer) starts a second process that would import everything again, and
+MTServer runs its workers in threads that cannot see signals. Embedded there is one process with one event loop:
+models are loaded once, while the web server is being imported, and granian's own shutdown closes the port and idle
+connections at once and lets running requests end.
 """
 
 import asyncio

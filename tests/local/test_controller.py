@@ -161,6 +161,22 @@ def test_a_request_in_flight_ends_on_the_revision_it_began_on(local: Local) -> N
     poll(lambda: gone(body["pid"]) or None, deadline=Deadline.after(10), what="the old process to be stopped")
 
 
+def test_a_rollback_to_a_revision_that_is_just_ending_waits_for_a_new_process(local: Local) -> None:
+    url = local.apply(local.service("shop", "a", SLOW_END="3"))["status"]["url"]
+    old = ask(url)["pid"]
+    local.apply(local.service("shop", "b"))
+    log = local.state / "logs" / "shop-a.log"
+    poll(lambda: "ending" in log.read_text() or None, deadline=Deadline.after(10), what="the old process to be ending")
+    local.call("PUT", f"{ROOT}/services/shop", local.service("shop", "b", traffic=[pinned("shop-a", 100)]))
+
+    while not gone(old):
+        assert ask(url)["revision"] == "shop-b"
+    local.settled("shop")
+    answer = ask(url)
+    assert answer["revision"] == "shop-a"
+    assert answer["pid"] != old
+
+
 def test_deleting_a_service_ends_its_processes_and_frees_its_port(local: Local) -> None:
     url = local.apply(local.service("shop"))["status"]["url"]
     pid = ask(url)["pid"]

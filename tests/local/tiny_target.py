@@ -18,7 +18,7 @@ from lading.wait import Deadline, poll
 ROOT = "/apis/serving.knative.dev/v1/namespaces/default"
 
 APP = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -63,6 +63,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 print("starting", os.environ["K_REVISION"], flush=True)
+if os.environ.get("SLOW_END"):
+    def end(*_):
+        print("ending", flush=True)
+        time.sleep(float(os.environ["SLOW_END"]))
+        os._exit(0)
+    signal.signal(signal.SIGTERM, end)
 if os.environ.get("FAIL"):
     sys.exit("the model is out of order")
 if os.environ.get("FAIL_IF") and os.path.exists(os.environ["FAIL_IF"]):

@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ctypes import c_char_p, c_int64, c_void_p
+from ctypes import c_char_p, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,7 +106,7 @@ class Session:
                     *(None, 0, None, status),
                 )
                 _raise_run(lib, status)
-            return [tensors.to_array(tensor) for tensor in fetched]
+            return [tensors.to_array(tensor) for tensor in fetched if tensor]
         finally:
             for tensor in (*fed, *fetched):
                 if tensor:

@@ -1,4 +1,5 @@
-"""TensorFlow's C API through ctypes: the declarations of tensorflow/c/c_api.h, tf_tensor.h, tf_status.h and tf_string.h.
+"""TensorFlow's C API through ctypes: the declarations of tensorflow/c/c_api.h, tf_tensor.h, tf_status.h and
+tf_string.h.
 
 The library comes with the Python wheel, which is found but never imported.
 """
@@ -110,9 +111,10 @@ def _paths() -> tuple[Path, Path]:
 
 
 def _open(path: Path) -> ctypes.CDLL:
-    # ctypes would hold the GIL for all of the 0.2 s that this takes, and resolve every function; the C function dlopen lets
-    # other threads run (the server imports its web server meanwhile), and resolves a function when it is first called.
-    # RTLD_LOCAL: with RTLD_GLOBAL the library's C++ symbols would replace those of other extensions (numpy.random crashes).
+    # ctypes would hold the GIL for all of the 0.2 s that this takes, and resolve every function; the C function
+    # dlopen lets other threads run (the server imports its web server meanwhile), and resolves a function when it is
+    # first called. RTLD_LOCAL: with RTLD_GLOBAL the library's C++ symbols would replace those of other extensions
+    # (numpy.random crashes).
     loader = ctypes.CDLL(None)
     loader.dlopen.restype, loader.dlopen.argtypes = c_void_p, (c_char_p, c_int)
     loader.dlerror.restype = c_char_p

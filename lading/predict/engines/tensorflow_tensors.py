@@ -20,8 +20,8 @@ _lent: dict[int, "ctypes.Array[ctypes.c_char]"] = {}
 def from_array(array: Array, data_type: int) -> int:
     """A new tensor with the array's values, which the caller deletes.
 
-    The values are copied: an operation may keep a reference to its input for longer than the call (assigning it to a variable
-    does), so the memory must be the tensor's own.
+    The values are copied: an operation may keep a reference to its input for longer than the call (assigning it to a
+    variable does), so the memory must be the tensor's own.
 
     Args:
         array: C-contiguous, of ``numpy_type(data_type)``; bytes in an object array for strings.
@@ -72,12 +72,14 @@ def _from_strings(array: Array, dims: "ctypes.Array[c_int64]") -> int:
     return tensor
 
 
-@Deallocator
-def _free_strings(start: int, size: int, _: object) -> None:
+def _free(start: int, size: int, _: object) -> None:
     lib = library()
     for place in range(start, start + size, TSTRING_BYTES):
         lib.TF_StringDealloc(place)
     del _lent[start]
+
+
+_free_strings = Deallocator(_free)
 
 
 def _to_strings(tensor: int, shape: tuple[int, ...]) -> Array:
