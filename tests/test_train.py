@@ -43,7 +43,7 @@ def test_the_tutorials_model_has_its_names_and_learns(training_runs: Path) -> No
 
 def test_the_report_tells_what_was_trained(training_runs: Path) -> None:
     made = report(training_runs / "fashion")
-    assert made.hyperparameters == {"epochs": 6, "batch_size": 32, "learning_rate": 0.002, "seed": 5}
+    assert made.hyperparameters == {"epochs": 6, "batch_size": 32, "learning_rate": 0.005, "seed": 5}
     assert len(made.history["loss"]) == 6
     assert made.metrics["loss"] == made.history["loss"][-1]
     assert (made.metrics["seed"], made.metrics["training_rows"]) == (5, 600)

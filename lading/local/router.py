@@ -216,7 +216,7 @@ class _Exchange:
         try:
             await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and self._client_left(sending):
-                # The revision waits for a rest that will not come: its connection must be closed, or both wait for ever.
+                # The revision waits for a rest that will not come: unless its connection is closed, both wait for ever.
                 raise wire.BadMessage("the client broke off its request")
             try:
                 answer = await answering

@@ -54,10 +54,10 @@ class Head:
         Raises:
             BadMessage: it says its length in two ways, or in one that is unknown.
         """
-        coding = self.get("transfer-encoding")
+        coding, length = self.get("transfer-encoding"), self.length
         if coding and coding.lower() != "chunked":
             raise BadMessage(f"expected the Transfer-Encoding chunked, received {coding!r}")
-        if coding and self.length is not None:
+        if coding and length is not None:
             raise BadMessage("expected Content-Length or Transfer-Encoding, received both")
 
     def encode(self, *extra: tuple[str, str]) -> bytes:

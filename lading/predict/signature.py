@@ -76,7 +76,7 @@ class TensorSpec:
     dtype: np.dtype[Any] | None
     """object for strings (bytes), float32 for bfloat16; None for what numpy cannot hold (resources, variants)."""
     shape: tuple[int | None, ...] | None
-    """As declared; None for a dimension that varies, and for an unknown rank. Not enforced, as TensorFlow Serving does."""
+    """As declared; None for a dimension that varies, and for an unknown rank. Not enforced, as in TF Serving."""
     tensor_name: str
     """The tensor in the graph, ``operation:index``."""
     data_type: int
