@@ -52,7 +52,7 @@ async def serve_app(
         )
         serving = loop.create_task(server.serve())
         stopping = loop.create_task(stop.wait())
-        await asyncio.sleep(0)  # the server's first step opens the port
+        await _accepting(serving, host, port)
         log("listening", host=host, port=port, seconds=round(time.perf_counter() - started, 3))
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
@@ -65,3 +65,16 @@ async def serve_app(
             log("requests abandoned", severity="WARNING", requests=app.running)
             # A thread inside TensorFlow cannot be interrupted, and the interpreter would wait for it.
             os._exit(0)
+
+
+async def _accepting(serving: "asyncio.Task[None]", host: str, port: int) -> None:
+    """Return when the port accepts connections, or the server has ended."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(0.001)
+        else:
+            writer.close()
+            return

@@ -99,7 +99,7 @@ def test_what_is_refused_and_why(body: Any, inputs: dict[str, str], message: str
         ({"y_bytes": np.array([b"\xff"], object)}, True, b'{"predictions":[{"b64":"/w=="}]}'),
         ({"y": np.array([np.nan, np.inf, -np.inf], np.float32)}, True, b'{"predictions":[NaN,Infinity,-Infinity]}'),
         ({"y": np.zeros((0, 3), np.float32)}, True, b'{"predictions":[]}'),
-        ({"y": np.arange(6, dtype=np.float32).reshape(2, 3).T}, True, b'{"predictions":[[0.0,3.0],[1.0,4.0],[2.0,5.0]]}'),
+        ({"y": np.arange(4, dtype=np.float32).reshape(2, 2).T}, True, b'{"predictions":[[0.0,2.0],[1.0,3.0]]}'),
     ],
 )  # fmt: skip
 def test_how_answers_look(outputs: dict[str, Any], rows: bool, expected: bytes) -> None:
