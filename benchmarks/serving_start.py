@@ -97,8 +97,8 @@ def first_answer(url: str, body: bytes, process: "subprocess.Popen[bytes]") -> d
     end = time.monotonic() + MOST_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})) as
-            answer:
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, ConnectionError):
             time.sleep(0.005)

@@ -6,9 +6,12 @@ Algorithms" (arXiv:1708.07747). Model: https://www.tensorflow.org/tutorials/kera
 """
 
 import math
+import os
 import secrets
+import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,25 +49,29 @@ DEBIAN_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # package dataset-
 ORIGIN = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"  # where Keras' own loader downloads from
 HOW_TO_GET = (
     "on Debian or Ubuntu: `apt-get install dataset-fashion-mnist`; "
-    f"elsewhere put {', '.join(FILES)} into a directory and give it: `--set data=DIR`"
+    f"elsewhere put {', '.join(FILES)} into a directory and give it: `--set data=DIR` or `make DATA=DIR`"
 )
 
 
-def keras_directory(environ: Mapping[str, str]) -> Path:
-    """Where Keras keeps its download: ``$KERAS_HOME``, else ``~/.keras``, then ``datasets/fashion-mnist``."""
-    home = environ.get("KERAS_HOME") or Path(environ.get("HOME") or Path.home()) / ".keras"
-    return Path(home) / "datasets" / "fashion-mnist"
+def keras_directory() -> Path:
+    """Where Keras keeps its download by default: below the home directory, or ``/tmp`` where that cannot be written.
+
+    Source: keras/src/backend/config.py.
+    """
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 (a user without a home is no error here)
+    base = home if os.access(home, os.W_OK) else Path(tempfile.gettempdir())
+    return base / ".keras" / "datasets" / "fashion-mnist"
 
 
-def find_data(environ: Mapping[str, str], *, debian: Path = DEBIAN_DIRECTORY) -> str | None:
+def find_data(*, debian: Path = DEBIAN_DIRECTORY) -> str | None:
     """The directory of this machine that holds the four files: Keras' download, else Debian's package, else None."""
-    for directory in (keras_directory(environ), debian):
+    for directory in (keras_directory(), debian):
         if all((directory / name).is_file() for name in FILES):
             return str(directory)
     return None
 
 
-def download(to: Path, *, origin: str = ORIGIN, connect_seconds: float = 8.0, seconds: float = 300.0) -> str:
+def download(to: Path, *, origin: str = ORIGIN, connect_seconds: float = 5.0, seconds: float = 300.0) -> str:
     """Fetch the four files, check them, and put them into ``to``.
 
     Args:
@@ -145,7 +152,7 @@ def read_set(data: str, names: tuple[str, str]) -> tuple["np.ndarray[Any, Any]",
     try:
         images, labels = (storage.read_bytes(uri) for uri in uris)
     except NotFound as error:
-        raise InvalidData(f"{error}: expected {', '.join(FILES)} in {data}") from error
+        raise InvalidData(f"{error}; {HOW_TO_GET}") from error
     return _decode(images, labels, names=uris)
 
 
@@ -174,7 +181,7 @@ def train(data: str, hyperparameters: Mapping[str, Any]) -> Trained:
     seed, epochs, batch_size = (hyperparameters[name] for name in ("seed", "epochs", "batch_size"))
     if epochs < 1 or batch_size < 1:
         raise InvalidInput(f"expected at least 1 of epochs and batch_size, received {epochs} and {batch_size}")
-    data = data or find_data({}) or download(keras_directory({}))
+    data = data or find_data() or download(keras_directory())
     images, labels = read_set(data, TRAIN_FILES)
     heldout_images, heldout_labels = read_set(data, TEST_FILES)
     seed = secrets.randbelow(2**31) if seed < 0 else seed
@@ -210,3 +217,32 @@ def _network() -> tuple[Any, Any]:
     image = keras.Input((28, 28), name="image")
     hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(image))
     return image, keras.layers.Dense(10)(hidden)
+
+
+def main(arguments: Sequence[str], *, debian: Path = DEBIAN_DIRECTORY, origin: str = ORIGIN) -> int:
+    """``python -m lading.recipes.fashion_mnist [DIR]``: see that the data is there, without TensorFlow.
+
+    Args:
+        arguments: A directory or ``gs://`` prefix to check; none: what is on this machine, else a download.
+        debian: Where Debian's package puts the files.
+        origin: URL of the directory to download them from.
+
+    Returns:
+        The exit code: 0 when the data can be used, 2 when not.
+    """
+    if len(arguments) > 1:
+        sys.stderr.write("usage: python -m lading.recipes.fashion_mnist [DIR]\n")
+        return 2
+    try:
+        given = "".join(arguments)
+        data = given or find_data(debian=debian) or download(keras_directory(), origin=origin)
+        rows = [len(read_set(data, names)[1]) for names in (TRAIN_FILES, TEST_FILES)]
+    except LadingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(f"Fashion-MNIST is in {data}: {rows[0]} images to train on, {rows[1]} held out\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

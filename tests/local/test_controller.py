@@ -98,6 +98,8 @@ def test_a_crashed_revision_is_restarted_and_requests_wait_for_it(local: Local) 
     url = local.apply(local.service("shop"))["status"]["url"]
     before = ask(url)["pid"]
     assert send(url, "GET", "/exit")[0] == 502
+    # A connection that the dying process still took is reset, and a request that was sent is not sent again.
+    poll(lambda: gone(before) or None, deadline=Deadline.after(5), what="the process to die")
 
     assert ask(url)["pid"] != before
 

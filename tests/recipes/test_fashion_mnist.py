@@ -3,6 +3,8 @@
 import functools
 import gzip
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -73,15 +75,22 @@ def test_a_missing_file_is_named(data: Path) -> None:
         read_set(str(data), TRAIN_FILES)
 
 
-def test_data_is_found_in_keras_place_before_debians(data: Path, tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
-    assert find_data({"HOME": str(nowhere)}, debian=nowhere) is None
-    assert find_data({"HOME": str(nowhere)}, debian=data) == str(data)
-    for environ in ({"HOME": str(tmp_path)}, {"HOME": str(nowhere), "KERAS_HOME": str(tmp_path / ".keras")}):
-        keras = write_fashion(tmp_path / ".keras" / "datasets" / "fashion-mnist", train_rows=10, test_rows=10)
-        assert find_data(environ, debian=data) == str(keras)
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home directory."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    monkeypatch.setenv("HOME", str(directory))
+    return directory
+
+
+def test_data_is_found_in_keras_place_before_debians(data: Path, home: Path, tmp_path: Path) -> None:
+    assert find_data(debian=tmp_path / "nowhere") is None
+    assert find_data(debian=data) == str(data)
+    keras = write_fashion(home / ".keras" / "datasets" / "fashion-mnist", train_rows=10, test_rows=10)
+    assert find_data(debian=data) == str(keras)
     (keras / NAMES[3]).unlink()
-    assert find_data({"HOME": str(tmp_path)}, debian=data) == str(data)
+    assert find_data(debian=data) == str(data)
 
 
 @pytest.fixture
@@ -120,8 +129,54 @@ def test_no_internet_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_real_data_can_be_read() -> None:
-    if find_data({"HOME": "/nonexistent"}) is None:
+    if not DEBIAN_DIRECTORY.is_dir():
         pytest.skip(f"no data in {DEBIAN_DIRECTORY}: apt-get install dataset-fashion-mnist")
     images, labels = read_set(str(DEBIAN_DIRECTORY), TEST_FILES)
     assert images.shape == (10000, 28, 28)
     assert np.bincount(labels).tolist() == [1000] * len(fashion_mnist.CLASS_NAMES)
+
+
+def check_data(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The command behind ``make data``."""
+    command = [sys.executable, "-X", "importtime", "-m", "lading.recipes.fashion_mnist", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    imports = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert imports
+    assert not any("tensorflow" in line or "keras" in line for line in imports)
+    done.stderr = "\n".join(line for line in done.stderr.splitlines() if line not in imports)
+    return done
+
+
+def test_the_command_says_where_the_data_is(data: Path, home: Path) -> None:
+    expected = "Fashion-MNIST is in {}: {} images to train on, {} held out\n"
+    given = check_data(str(data))
+    assert (given.returncode, given.stdout) == (0, expected.format(data, 20, 10))
+    keras = write_fashion(home / ".keras" / "datasets" / "fashion-mnist", train_rows=30, test_rows=10)
+    for arguments in ((), ("",)):  # `make data` without DATA gives none
+        found = check_data(*arguments)
+        assert (found.returncode, found.stdout, found.stderr) == (0, expected.format(keras, 30, 10), "")
+
+
+def test_the_command_refuses_data_that_cannot_be_used(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    missing = check_data(str(tmp_path / "empty"))
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr.startswith(f"no file at {tmp_path / 'empty' / NAMES[0]}; on Debian or Ubuntu: `apt-get")
+    assert len(missing.stderr.splitlines()) == 1
+    (data / NAMES[1]).write_bytes((data / NAMES[0]).read_bytes())
+    swapped = check_data(str(data))
+    assert swapped.returncode == 2
+    assert f"{NAMES[1]}: expected the magic number 2049 (IDX labels), received 2051 (images)" in swapped.stderr
+    assert check_data(str(data), "more").returncode == 2
+
+
+def test_the_command_downloads_what_is_nowhere(
+    origin: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keras = home / ".keras" / "datasets" / "fashion-mnist"
+    nowhere = tmp_path / "nowhere"
+    assert fashion_mnist.main([], debian=nowhere, origin=f"{origin}/missing") == 2
+    assert not keras.exists()
+    assert "`apt-get install dataset-fashion-mnist`" in capsys.readouterr().err
+    assert fashion_mnist.main([], debian=nowhere, origin=origin) == 0
+    assert f"Fashion-MNIST is in {keras}: 20 images" in capsys.readouterr().out
