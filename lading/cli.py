@@ -1,10 +1,11 @@
 """The command line: reads the arguments and the environment, calls one function, prints, and exits.
 
-Exit codes: 0 done, 1 a verdict was negative, 2 usage, 3 failure, 130 interrupted. Each command lives in
+Exit codes: 0 done, 1 a verdict was negative, 2 usage, 3 failure, 130 interrupted, 143 terminated. Each command lives in
 ``lading.commands`` and imports what it needs when it runs, so that ``lading --help`` stays fast.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from lading import __version__
 from lading.commands import COMMANDS
 from lading.errors import InvalidInput, LadingError, Rejected
 
-EXIT_REJECTED, EXIT_USAGE, EXIT_FAILURE, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_REJECTED, EXIT_USAGE, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,6 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = build_parser().parse_args(argv)
+    # As an exception, so that whatever is half-written is removed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         code: int = args.run(args)
         return code

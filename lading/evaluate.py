@@ -108,8 +108,8 @@ def _score(model_dir: Path, rows: HeldOut) -> Scores:
 
     from lading.predict import load_model
 
-    facts = model_dir / ModelFacts.FILE
-    if facts.is_file() and (names := from_json(facts.read_bytes(), ModelFacts).class_names) != rows.class_names:
+    names = _class_names(model_dir)
+    if names is not None and names != rows.class_names:
         raise InvalidData(
             f"expected held-out rows of the model's classes ({', '.join(names)}), "
             f"received {', '.join(rows.class_names)}"
@@ -130,6 +130,15 @@ def _score(model_dir: Path, rows: HeldOut) -> Scores:
     usable = np.isfinite(answers).all(axis=1)
     right = usable & (np.nan_to_num(answers).argmax(axis=1) == rows.labels)
     return Scores(answers, float(right.mean()), _flaw(answers))
+
+
+def _class_names(model_dir: Path) -> tuple[str, ...] | None:
+    """What the model says that it tells apart; None for a SavedModel that lading did not train."""
+    facts = model_dir / ModelFacts.FILE
+    try:
+        return from_json(facts.read_bytes(), ModelFacts).class_names if facts.is_file() else None
+    except InvalidInput as error:
+        raise InvalidModel(f"{facts}: {error}") from error
 
 
 def _probabilities_output(model: "Model", rows: HeldOut) -> str:

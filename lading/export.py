@@ -90,7 +90,14 @@ class Servable:
     def _probabilities(self, trained: Trained) -> str:
         """The name of the one output that can be the probabilities."""
         first = {name: array[:1] for name, array in trained.heldout_inputs.items()}
-        found = {name: tensor for name, tensor in self.predict(first).items() if tensor.dtype.is_floating}
+        outputs = self._try(first)
+        for name, tensor in outputs.items():
+            if not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
+                raise InvalidRecipe(
+                    f"{self.recipe}: expected outputs of numbers, received {name!r} of {tensor.dtype.name}; "
+                    "give the names of classes as class_names and keep them out of the model"
+                )
+        found = {name: tensor for name, tensor in outputs.items() if tensor.dtype.is_floating}
         fitting = [name for name, tensor in found.items() if tuple(tensor.shape) == (1, len(trained.class_names))]
         if len(fitting) != 1:
             shapes = {name: [None, *tensor.shape[1:]] for name, tensor in found.items()}
@@ -99,6 +106,16 @@ class Servable:
                 f"a probability for each of the {len(trained.class_names)} class_names, received {shapes}"
             )
         return fitting[0]
+
+    def _try(self, inputs: Tensors) -> dict[str, Any]:
+        """The first call: from here on the model is known to take its inputs by name."""
+        try:
+            return self.predict(inputs)
+        except Exception as error:  # whatever a layer raises
+            raise InvalidRecipe(
+                f"{self.recipe}: the model cannot be called with its inputs by name ({', '.join(inputs)}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 def check_probabilities(outputs: "np.ndarray[Any, Any]", recipe: str) -> None:

@@ -30,8 +30,11 @@ def import_tensorflow() -> Any:
             except ImportError as error:
                 raise InvalidInput(f"training needs TensorFlow: pip install 'lading[train]' ({error})") from error
             tensorflow.constant(0) + 0  # the first operation writes the rest of the notes
-    import keras
-    import tensorflow
+    try:
+        import keras
+        import tensorflow
+    except ImportError as error:  # the library of another backend
+        raise InvalidInput(f"training needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow ({error})") from error
 
     backend = keras.backend.backend()
     if backend != "tensorflow":

@@ -75,11 +75,12 @@ def _plain(array: "np.ndarray[Any, Any]") -> list[Any]:
     return values
 
 
-def require_variation(outputs: Arrays, recipe: str) -> None:
+def require_variation(outputs: Arrays, judged: str, *, recipe: str) -> None:
     """Refuse a model whose golden answers could not tell it from another.
 
     Args:
-        outputs: For each output ``[N, …]``.
+        outputs: For each output ``[N, …]``, numbers.
+        judged: The output that must differ between rows; another could repeat an input.
         recipe: The recipe's name, for the message.
 
     Raises:
@@ -93,7 +94,7 @@ def require_variation(outputs: Arrays, recipe: str) -> None:
                 f"{recipe}: the model's output {name!r} has NaN or infinity: the training diverged; "
                 "lower the learning rate, or look at the data"
             )
-    spread = max(float(np.ptp(array, axis=0).max(initial=0.0)) for array in outputs.values())
+    spread = float(np.ptp(outputs[judged], axis=0).max())
     if spread < MIN_SPREAD:
         raise InvalidRecipe(
             f"{recipe}: the model gives every row the same answer (they differ by {spread:.1g}, expected at least "
@@ -146,7 +147,7 @@ def differences(golden: GoldenRequest, outputs: Arrays) -> Iterator[str]:
         if expected.shape != received.shape:
             yield f"{name}: expected shape {list(expected.shape)}, received {list(received.shape)}"
         elif not np.allclose(received, expected, rtol=golden.rtol, atol=golden.atol):
-            apart = float(np.abs(received - expected).max())
+            apart = float(np.abs(received.astype(float) - expected).max())
             yield f"{name}: expected the answer from training, received one that is off by {apart:.2g}"
 
 

@@ -125,7 +125,7 @@ def _golden_requests(servable: Servable, trained: Trained, recipe: str) -> tuple
     rows = golden.choose_rows(trained.heldout_labels)
     inputs = {name: array[rows] for name, array in trained.heldout_inputs.items()}
     answers = _arrays(servable.predict(inputs))
-    golden.require_variation(answers, recipe)
+    golden.require_variation(answers, servable.output, recipe=recipe)
     check_probabilities(answers[servable.output], recipe)
     requests = [*golden.make_requests(SERVING, inputs, answers)]
     asked = {**inputs, CLASS_INDEX: answers[servable.output].argmax(axis=1)}

@@ -47,6 +47,15 @@ def train(data, hyperparameters):
 RECIPES = {
     "returns_none": "return None",
     "raises": "\n    raise ValueError('column fare is missing')",
+    "exits": "raise SystemExit(0)",
+    "bare_inputs": "return Trained(softmax(), X, Y, ('no', 'yes'))",
+    "history_object": "return Trained(softmax(), {'x': X}, Y, ('no', 'yes'), history=keras.callbacks.History())",
+    "nan_history": "return Trained(softmax(), {'x': X}, Y, ('no', 'yes'), history={'loss': [0.5, float('nan')]})",
+    "text_metric": "return Trained(softmax(), {'x': X}, Y, ('no', 'yes'), metrics={'optimizer': 'adam'})",
+    "ragged_labels": "return trained(softmax(), y=[[0], [0, 1]])",
+    "float_labels": "return trained(softmax(), y=Y.astype(float))",
+    "text_inputs": "return trained(softmax(), np.full((64, 3), 'a'))",
+    "too_large_for_float32": "return trained(softmax(), np.full((64, 3), 1e300))",
     "no_rows": "return trained(softmax(), X[:0], Y[:0])",
     "few_rows": "return trained(softmax(), X[:10], Y[:10])",
     "labels_beyond_classes": "return trained(softmax(), y=Y + 1)",
@@ -59,6 +68,20 @@ RECIPES = {
     model = softmax()
     model.set_weights([np.zeros((3, 2), 'f'), np.zeros(2, 'f')])
     return trained(model)""",
+    "constant_beside_an_echo": """
+    model = softmax()
+    model.set_weights([np.zeros((3, 2), 'f'), np.zeros(2, 'f')])
+    x = model.inputs[0]
+    return trained(keras.Model(x, {"p": model.outputs[0], "echo": keras.layers.Identity(name="echo")(x)}))""",
+    "text_output": """
+    model = softmax()
+    best = keras.ops.argmax(model.outputs[0], axis=1)
+    name = keras.layers.StringLookup(vocabulary=["no", "yes"], num_oov_indices=0, invert=True, name="name")(best)
+    return trained(keras.Model(model.inputs[0], [model.outputs[0], name]))""",
+    "names_differ": """
+    x, y = keras.Input((3,), name="x"), keras.Input((3,), name="y")
+    p = keras.layers.Dense(2, activation="softmax")(x + y)
+    return Trained(keras.Model({"a": x, "b": y}, p), {"x": X, "y": X}, Y, ("no", "yes"))""",
     "diverged": """
     model = softmax()
     model.set_weights([np.full((3, 2), np.nan, 'f'), np.zeros(2, 'f')])
@@ -68,6 +91,13 @@ RECIPES = {
     x = keras.Input((3,), name="x")
     double = keras.layers.Lambda(lambda t: tf.ensure_shape(tf.py_function(lambda a: a * 2, [t], tf.float32), (None, 3)))
     return trained(keras.Model(x, keras.layers.Dense(2, activation="softmax")(double(x))))""",
+    "flags": """
+    keras.utils.set_random_seed(1)
+    x, y = keras.Input((3,), name="x"), keras.Input((3,), name="y")
+    p = keras.layers.Dense(2, activation="softmax", name="p")(4 * (x - y))
+    sure = keras.ops.max(p, axis=1) > 0.7
+    model = keras.Model({"x": x, "y": y}, {"p": p, "sure": sure})
+    return Trained(model, {"x": X.astype(np.float64), "y": X[::-1]}, Y.tolist(), ["no", "yes"])""",
     "integers_only": """
     keras.utils.set_random_seed(1)
     code = keras.Input((), dtype="int64", name="code")

@@ -44,11 +44,14 @@ def register(subparsers: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    import logging
+
     from lading.files import write_atomic
     from lading.train import train_model
     from lading.values import to_json
 
     out: Path = args.out
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # on standard error: one line an epoch
     report = train_model(
         args.recipe,
         args.data,
@@ -70,6 +73,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from lading.files import write_atomic
     from lading.values import to_json
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by the C library when it is loaded: errors only
     with champion_of(args.service, args.target, environ=os.environ) as champion:
         verdict = evaluate_model(args.model, args.heldout, thresholds=args.thresholds, champion=champion)
     if args.report:

@@ -97,21 +97,55 @@ def check_trained(returned: Any, recipe: str) -> Trained:
     strings = isinstance(names, Sequence) and not isinstance(names, str) and all(isinstance(n, str) for n in names)
     if not strings or len(names) < 2 or len(set(names)) < len(names):
         raise InvalidRecipe(f"{recipe}: expected class_names to be two or more different strings, received {names!r}")
+    _require_mapping("heldout_inputs", returned.heldout_inputs, "arrays", recipe)
     labels = _labels(returned.heldout_labels, names, recipe)
     return replace(
         returned,
         heldout_inputs=_inputs(returned, len(labels), recipe),
         heldout_labels=labels,
         class_names=tuple(names),
-        history={name: tuple(map(float, values)) for name, values in returned.history.items()},
-        metrics={name: float(value) for name, value in returned.metrics.items()},
+        history=_numbers("history", returned.history, recipe),
+        metrics={name: values[0] for name, values in _numbers("metrics", returned.metrics, recipe).items()},
     )
+
+
+def _require_mapping(field_name: str, given: Any, to: str, recipe: str) -> None:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InvalidRecipe(
+            f"{recipe}: expected {field_name} as a dict from names to {to}, received a {type(given).__name__}"
+        )
+
+
+def _numbers(field_name: str, given: Any, recipe: str) -> dict[str, tuple[float, ...]]:
+    """Each figure, or list of figures, as a tuple of floats."""
+    import numpy as np
+
+    _require_mapping(field_name, given, "numbers", recipe)
+    found = {}
+    for name, value in given.items():
+        array = _array(value, f"{field_name}[{name!r}]", recipe)
+        if array.dtype.kind not in "fiub" or not np.isfinite(array).all():
+            raise InvalidRecipe(
+                f"{recipe}: expected finite numbers in {field_name}[{name!r}], received {value!r}; "
+                "if the training diverged, lower the learning rate or look at the data"
+            )
+        found[name] = tuple(map(float, array.reshape(-1)))
+    return found
+
+
+def _array(given: Any, what: str, recipe: str) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:  # rows of different lengths, tensors that cannot be copied
+        raise InvalidRecipe(f"{recipe}: expected an array for {what}: {error}") from error
 
 
 def _labels(given: Any, names: Sequence[str], recipe: str) -> "np.ndarray[Any, Any]":
     import numpy as np
 
-    labels = np.asarray(given)
+    labels = _array(given, "heldout_labels", recipe)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise InvalidRecipe(
             f"{recipe}: expected heldout_labels as integers of shape [N], "
@@ -146,7 +180,7 @@ def _input(name: str, given: Any, spec: Any, rows: int, recipe: str) -> "np.ndar
     """One held-out input as the model wants it: ``[rows, …]`` in the dtype of ``spec``."""
     import numpy as np
 
-    array, shape = np.asarray(given), tuple(spec.shape)
+    array, shape = _array(given, f"held-out input {name!r}", recipe), tuple(spec.shape)
     fits = array.ndim == len(shape) and all(
         want in (None, got) for want, got in zip(shape[1:], array.shape[1:], strict=True)
     )
@@ -166,4 +200,8 @@ def _input(name: str, given: Any, spec: Any, rows: int, recipe: str) -> "np.ndar
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidData(f"{recipe}: held-out input {name!r} holds NaN or infinity; clean the data first")
-    return array.astype(wanted, copy=False)
+    with np.errstate(over="ignore"):
+        cast = array.astype(wanted, copy=False)
+    if not (np.isfinite(cast).all() if wanted.kind == "f" else np.array_equal(cast, array)):
+        raise InvalidData(f"{recipe}: held-out input {name!r} holds values that do not fit the model's {spec.dtype}")
+    return cast

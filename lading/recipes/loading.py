@@ -53,7 +53,7 @@ class Recipe:
             returned = self.function(data, resolved)
         except LadingError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit(0) in a recipe is not a trained model
             raise InvalidRecipe(f"{_where(self.name, self.file, error)}: train() failed: {_what(error)}") from error
         return check_trained(returned, self.name)
 
@@ -84,7 +84,10 @@ class RecipeSource:
                 f"{self.name}: expected a function train(data, hyperparameters), found none; see docs/recipes.md"
             )
         defaults = getattr(module, "HYPERPARAMETERS", {})
-        if not isinstance(defaults, dict) or not all(type(v) in (bool, int, float, str) for v in defaults.values()):
+        scalars = (bool, int, float, str)
+        if not isinstance(defaults, dict) or not all(
+            isinstance(name, str) and type(value) in scalars for name, value in defaults.items()
+        ):
             raise InvalidRecipe(
                 f"{self.name}: expected HYPERPARAMETERS as a dict from names to int, float, bool or str, "
                 f"received {defaults!r}"

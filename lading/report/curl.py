@@ -5,29 +5,63 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from lading.report.picture import is_image
+
+_DEFAULT_SIGNATURE = "serving_default"
 _MOST_CHARACTERS = 3000
-"""A longer body goes into a file: a terminal is no place for it."""
+"""A longer body goes into a file, if there is one: a terminal is no place for it."""
 
 
-def curl_command(url: str, model: str, request: dict[str, Any], *, body_file: Path | None = None) -> str:
-    """A POSIX shell command that sends a request in TensorFlow Serving's row form.
+def curl_command(
+    url: str,
+    model: str,
+    request: dict[str, Any],
+    signature: str = _DEFAULT_SIGNATURE,
+    *,
+    body_file: Path | None = None,
+) -> str:
+    """A POSIX shell command, in one line, that sends a request to TensorFlow Serving's REST path ``:predict``.
 
     Args:
-        url: Of the service.
+        url: Of the service, without a path.
         model: Name of the model.
-        request: For each input its value as nested lists, with a batch axis.
-        body_file: Where a long body stands; the caller writes ``row_body(request)`` there.
+        request: For each input its value as nested lists, with a leading batch axis.
+        signature: What is called.
+        body_file: Where a body of more than 3000 characters stands; the caller writes ``row_body(request, signature)``
+            there. Without it every body is part of the command.
     """
-    body = row_body(request)
+    body = row_body(request, signature)
     data = f"@{body_file}" if body_file and len(body) > _MOST_CHARACTERS else body
-    return f"curl -s -d {shlex.quote(data)} {shlex.quote(f'{url}/v1/models/{model}:predict')}"
+    words = ("curl", "-sS", "-H", "Content-Type: application/json", "-d", data, f"{url}/v1/models/{model}:predict")
+    return shlex.join(words)
 
 
-def row_body(request: dict[str, Any]) -> str:
-    """``{"instances": […]}``: plain values for a single input, else one object for each row."""
-    if len(request) == 1:
-        instances = next(iter(request.values()))
+def row_body(request: dict[str, Any], signature: str = _DEFAULT_SIGNATURE) -> str:
+    """The JSON of a request in row form, ``{"instances": […]}``: plain values for one input, else an object a row.
+
+    Pixels are shortened to 4 significant digits. Inputs without a common batch axis have no row form: they go as
+    ``{"inputs": {…}}`` (https://www.tensorflow.org/tfx/serving/api_rest, "Request format").
+
+    Args:
+        request: For each input its value as nested lists, with a leading batch axis.
+        signature: Named in the body unless it is ``serving_default``.
+    """
+    values = {name: _shortened(value) if is_image(value) else value for name, value in request.items()}
+    name = {} if signature == _DEFAULT_SIGNATURE else {"signature_name": signature}
+    lengths = {len(value) if isinstance(value, list) else -1 for value in values.values()}
+    if len(lengths) != 1 or lengths == {-1}:
+        body: dict[str, Any] = {**name, "inputs": values}
+    elif len(values) == 1:
+        body = {**name, "instances": next(iter(values.values()))}
     else:
-        rows = len(next(iter(request.values())))
-        instances = [{name: values[row] for name, values in request.items()} for row in range(rows)]
-    return json.dumps({"instances": instances}, separators=(",", ":"))
+        rows = zip(*values.values(), strict=True)
+        body = {**name, "instances": [dict(zip(values, row, strict=True)) for row in rows]}
+    return json.dumps(body, separators=(",", ":"))
+
+
+def _shortened(value: Any) -> Any:
+    """The same numbers with 4 significant digits, whole ones without a point: ``0`` instead of ``0.0``."""
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    short = float(f"{value:.4g}")
+    return int(short) if short.is_integer() else short

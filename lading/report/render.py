@@ -1,71 +1,56 @@
-"""From values to HTML."""
+"""From values to HTML. What is drawn is chosen in ``evaluation`` and ``smoke``; how, in the templates."""
 
-from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lading.report.curl import curl_command
-from lading.report.picture import picture
+from lading.report.evaluation import view_evaluation
+from lading.report.picture import find_picture
+from lading.report.smoke import view_smoke
 from lading.values import EvaluationReport, ImageRef, RunReport, SmokeReport
 
-MOST_PICTURES = 24
-"""Smoke answers that are drawn; wrong ones first."""
-_MOST_MATRIX_CLASSES = 20
-"""With more classes than this the worst confusions are listed instead of the whole matrix."""
-_WORST = 15
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A smoke answer as it is drawn."""
-
-    image: str
-    caption: str
-    passed: bool
-    problem: str
+_MOST_COMMAND_CHARACTERS = 20_000
+"""A picture of a thousand pixels a side is no command to paste."""
 
 
 def render_run(report: RunReport) -> str:
     """One HTML file for a run of the release pipeline; parts that the run did not come to are left out."""
-    command = ""
-    if report.promotion and report.packaged and report.examples:
-        model = ImageRef.parse(report.packaged.image).repository.rsplit("/", 1)[-1]
-        command = curl_command(report.promotion.url, model, report.examples[0].request)
-        if len(command) > 20_000:  # a picture of a thousand pixels a side is no command to paste
-            command = ""
-    names = [score.name for score in report.evaluation.per_class] if report.evaluation else []
+    names = tuple(score.name for score in report.evaluation.per_class) if report.evaluation else ()
     return (
         _environment()
         .get_template("run.html")
         .render(
             report=report,
-            longest=max((step.seconds for step in report.steps), default=0.0) or 1.0,
-            command=command,
-            evaluation=report.evaluation,
-            smoke=report.smoke,
-            **_evaluation_parts(report.evaluation),
-            **_smoke_parts(report.smoke, names),
-            examples=[(example, picture(example.request)) for example in report.examples],
+            longest_seconds=max((step.seconds for step in report.steps), default=0.0) or 1.0,
+            command=_command(report),
+            evaluation=view_evaluation(report.evaluation) if report.evaluation else None,
+            smoke=view_smoke(report.smoke, names) if report.smoke else None,
+            examples=[(example, find_picture(example.request)) for example in report.examples],
         )
     )
 
 
 def render_verdict(report: EvaluationReport | SmokeReport) -> str:
-    """The page of a rejected release, for the user interface of a pipeline."""
-    evaluation = report if isinstance(report, EvaluationReport) else None
-    smoke = report if isinstance(report, SmokeReport) else None
+    """The page of a rejected release, for the user interface of a pipeline: one HTML file."""
     return (
         _environment()
         .get_template("verdict.html")
         .render(
             report=report,
-            evaluation=evaluation,
-            smoke=smoke,
-            **_evaluation_parts(evaluation),
-            **_smoke_parts(smoke, []),
+            evaluation=view_evaluation(report) if isinstance(report, EvaluationReport) else None,
+            smoke=view_smoke(report) if isinstance(report, SmokeReport) else None,
         )
     )
+
+
+def _command(report: RunReport) -> str:
+    """The first example as a request to paste; empty when there is none, or it is too long."""
+    if not (report.promotion and report.packaged and report.examples):
+        return ""
+    model = ImageRef.parse(report.packaged.image).repository.rsplit("/", 1)[-1]
+    command = curl_command(report.promotion.url, model, report.examples[0].request)
+    return command if len(command) <= _MOST_COMMAND_CHARACTERS else ""
 
 
 def _environment() -> Environment:
@@ -76,59 +61,36 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{share * 100:.1f} %"
+    environment.filters.update(
+        percent=_percent, signed=_signed, duration=_duration, moment=_moment, megabytes=_megabytes
+    )
     return environment
 
 
-def _evaluation_parts(report: EvaluationReport | None) -> dict[str, Any]:
-    """The matrix with the share of each cell in its row, or the worst confusions."""
-    if report is None:
-        return {"matrix": [], "confusions": []}
-    names = [score.name for score in report.per_class]
-    confusions = sorted(
-        (
-            (count, names[true], names[predicted])
-            for true, row in enumerate(report.confusion)
-            for predicted, count in enumerate(row)
-            if true != predicted and count
-        ),
-        reverse=True,
-    )
-    if len(names) > _MOST_MATRIX_CLASSES:
-        return {"matrix": [], "confusions": confusions[:_WORST]}
-    matrix = [
-        (name, [(count, count / max(sum(row), 1), true == predicted) for predicted, count in enumerate(row)])
-        for true, (name, row) in enumerate(zip(names, report.confusion, strict=True))
-    ]
-    return {"matrix": matrix, "confusions": []}
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{share * 100:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
-def _smoke_parts(report: SmokeReport | None, names: list[str]) -> dict[str, Any]:
-    if report is None:
-        return {"shown": [], "hidden": 0, "wrong": []}
-    pictures = []
-    for answer in sorted(report.answers, key=lambda a: a.passed):
-        image = picture(answer.request)
-        vector = _probabilities(answer.response)
-        if image and vector:
-            pictures.append(Shown(image, _caption(vector, names), answer.passed, answer.problem))
-    wrong = [answer for answer in report.answers if not answer.passed]
-    return {
-        "shown": pictures[:MOST_PICTURES],
-        "hidden": len(report.answers) - len(pictures[:MOST_PICTURES]),
-        "wrong": wrong[:10],
-    }
+def _signed(points: float) -> str:
+    return f"{points:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _probabilities(response: dict[str, Any]) -> list[float]:
-    """The only output's first row, when that is a vector of numbers."""
-    value = next(iter(response.values())) if len(response) == 1 else None
-    row = value[0] if isinstance(value, list) and value else None
-    vector = isinstance(row, list) and len(row) > 1 and all(isinstance(number, float) for number in row)
-    return list(row) if vector and row else []
+def _duration(seconds: float) -> str:
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f}\N{NO-BREAK SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _caption(vector: list[float], names: list[str]) -> str:
-    best = max(range(len(vector)), key=vector.__getitem__)
-    name = names[best] if len(names) == len(vector) else f"class {best}"
-    return f"{name}, {vector[best] * 100:.0f} %"
+def _moment(text: str) -> str:
+    """ISO 8601 as people read it; as it came when it is something else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment:%Y-%m-%d %H:%M:%S} {moment.tzname() or ''}".strip()
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f}\N{NO-BREAK SPACE}MB"
