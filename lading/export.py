@@ -38,6 +38,8 @@ class Servable:
         self._tensorflow = tensorflow
         self._model: Any = trained.model
         self._inputs = {tensor.name: tensor for tensor in self._model.inputs}
+        # Keras warns about a dict for a model that was built from one tensor, and about a tensor for one from a dict.
+        self._by_name = len(self._inputs) > 1 or isinstance(getattr(self._model, "input", None), dict)
         # A functional model over the same tensors knows its outputs' names; a Sequential one does not.
         self._output_names = keras.Model(self._model.inputs, self._model.outputs).output_names
         self.model = trained.model
@@ -46,7 +48,7 @@ class Servable:
 
     def predict(self, inputs: Tensors) -> dict[str, Any]:
         """The model's outputs by name, for inputs by name (tensors or arrays ``[N, …]``), in inference mode."""
-        given = dict(inputs) if len(self._inputs) > 1 else next(iter(inputs.values()))
+        given = dict(inputs) if self._by_name else next(iter(inputs.values()))
         outputs = self._model(given, training=False)
         if isinstance(outputs, dict):
             return outputs
@@ -78,6 +80,11 @@ class Servable:
             return bool(self.gradients(request))
         except LookupError:  # TensorFlow's registry knows no gradient for an operation
             return False
+
+    def half_precision(self) -> bool:
+        """Whether a layer computes in 16 bits (Keras' ``mixed_float16`` and ``mixed_bfloat16``)."""
+        parts = self._tensorflow.train.TrackableView(self._model).descendants()
+        return any(getattr(part, "compute_dtype", "") in ("float16", "bfloat16") for part in parts)
 
     def specs(self, signature: str) -> dict[str, Any]:
         """The ``tf.TensorSpec`` of each input of a signature."""

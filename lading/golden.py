@@ -23,6 +23,8 @@ MIN_ROWS = 32
 """Rows asked of ``serving_default``: enough to meet every class of a small problem."""
 RTOL, ATOL = 1e-4, 1e-5
 """float32 kernels differ between batch sizes, threads and processors in the last digits."""
+HALF_RTOL, HALF_ATOL = 2e-2, 2e-3
+"""The same for models that compute in 16 bits: float16 has three decimal digits, bfloat16 two."""
 MIN_SPREAD = 1e-3
 """How far answers must lie apart, at least: far above the tolerance, so that a swapped answer is noticed."""
 
@@ -49,14 +51,18 @@ def choose_rows(labels: "np.ndarray[Any, Any]", count: int = MIN_ROWS) -> list[i
     return [row for _, row in sorted(turns)[:count]]
 
 
-def make_requests(signature: str, inputs: Arrays, outputs: Arrays) -> Iterator[GoldenRequest]:
+def make_requests(
+    signature: str, inputs: Arrays, outputs: Arrays, *, half_precision: bool = False
+) -> Iterator[GoldenRequest]:
     """One golden request for each row.
 
     Args:
         signature: Name of the signature.
         inputs: For each input ``[N, …]``.
         outputs: For each output ``[N, …]``.
+        half_precision: Whether the model computes in 16 bits.
     """
+    rtol, atol = (HALF_RTOL, HALF_ATOL) if half_precision else (RTOL, ATOL)
     requests = {name: _plain(array) for name, array in inputs.items()}
     responses = {name: _plain(array) for name, array in outputs.items()}
     for row in range(len(next(iter(inputs.values())))):
@@ -64,8 +70,8 @@ def make_requests(signature: str, inputs: Arrays, outputs: Arrays) -> Iterator[G
             signature,
             request={name: rows[row : row + 1] for name, rows in requests.items()},
             response={name: rows[row : row + 1] for name, rows in responses.items()},
-            rtol=RTOL,
-            atol=ATOL,
+            rtol=rtol,
+            atol=atol,
         )
 
 

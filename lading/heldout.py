@@ -55,7 +55,8 @@ class HeldOut:
             # Opened here: numpy leaves a file open that turns out to be no archive.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        # RuntimeError: an altered byte makes zipfile believe in encryption, or in compression that it does not know.
+        except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise InvalidData(
                 f"{path}: expected the held-out rows that `lading train` wrote (.npz): {error}"
             ) from error

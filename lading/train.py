@@ -127,7 +127,8 @@ def _golden_requests(servable: Servable, trained: Trained, recipe: str) -> tuple
     answers = _arrays(servable.predict(inputs))
     golden.require_variation(answers, servable.output, recipe=recipe)
     check_probabilities(answers[servable.output], recipe)
-    requests = [*golden.make_requests(SERVING, inputs, answers)]
+    half = servable.half_precision()
+    requests = [*golden.make_requests(SERVING, inputs, answers, half_precision=half)]
     asked = {**inputs, CLASS_INDEX: answers[servable.output].argmax(axis=1)}
     if servable.differentiable(asked):
         gradients = _arrays(servable.gradients(asked))
@@ -135,7 +136,7 @@ def _golden_requests(servable: Servable, trained: Trained, recipe: str) -> tuple
         size = sum(abs(array).reshape(len(rows), -1).max(axis=1) for array in gradients.values())
         largest = (-size).argsort(kind="stable")[:GRADIENT_ROWS]
         few, found = ({name: array[largest] for name, array in part.items()} for part in (asked, gradients))
-        requests += golden.make_requests(GRADIENTS, few, found)
+        requests += golden.make_requests(GRADIENTS, few, found, half_precision=half)
     return tuple(requests)
 
 

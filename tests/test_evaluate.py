@@ -1,6 +1,7 @@
 """Evaluation through lading.predict: figures known beforehand, thresholds, the champion."""
 
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 
 from lading.errors import InvalidData, InvalidInput, InvalidModel
 from lading.evaluate import evaluate_model, parse_thresholds
+from lading.files import write_atomic
 from lading.heldout import HeldOut
 from lading.predict import load_model
 from lading.recipes.fashion_mnist import CLASS_NAMES
-from lading.values import EvaluationReport, from_json, to_json
+from lading.values import EvaluationReport, ModelFacts, from_json, to_json
 
 NAMES = tuple(f"class {index}" for index in range(10))
 IMAGE = "lading.local/x@sha256:" + "0" * 64
@@ -95,7 +97,10 @@ def test_a_champion_that_cannot_be_compared_is_a_check_and_not_a_crash(
     mlp_model: Path, mixed_model: Path, training_runs: Path, heldout: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for other in (mixed_model, training_runs / "penguins" / "model", tmp_path / "empty"):
+    newer = tmp_path / "newer"
+    shutil.copytree(mlp_model, newer)
+    write_atomic(newer / ModelFacts.FILE, '{"kind": "ModelFacts", "version": 1000}')
+    for other in (mixed_model, training_runs / "penguins" / "model", tmp_path / "empty", newer):
         report = evaluate_model(mlp_model, heldout, champion=(IMAGE, other))
         assert checks(report)["max_accuracy_drop"] is False
         assert "the champion cannot be compared" in report.checks[-1].received
@@ -104,6 +109,31 @@ def test_a_champion_that_cannot_be_compared_is_a_check_and_not_a_crash(
         released = evaluate_model(mlp_model, heldout, thresholds='{"max_accuracy_drop": null}', champion=(IMAGE, other))
         assert released.passed
         assert "the champion cannot be compared" in released.checks[-1].received
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_by_its_path(mlp_model: Path, heldout: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    cut = tmp_path / "cut"
+    shutil.copytree(mlp_model, cut)
+    (cut / "saved_model.pb").write_bytes((mlp_model / "saved_model.pb").read_bytes()[:1000])
+    unfit = tmp_path / "unfit"
+    shutil.copytree(mlp_model, unfit)
+    write_atomic(unfit / ModelFacts.FILE, "{")
+    for path in (tmp_path / "empty", cut, unfit):
+        with pytest.raises(InvalidModel, match=str(path)):
+            evaluate_model(path, heldout)
+
+
+def test_altered_weights_are_refused(training_runs: Path, tmp_path: Path) -> None:
+    run = training_runs / "fashion"
+    altered = tmp_path / "altered"
+    shutil.copytree(run / "model", altered)
+    (weights,) = (altered / "variables").glob("*.data-*")
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InvalidModel, match="Checksum does not match"):
+        evaluate_model(altered, run / "heldout.npz")
 
 
 def test_answers_that_are_no_numbers_are_a_negative_verdict(mlp_model: Path, rows: HeldOut, tmp_path: Path) -> None:
@@ -173,6 +203,11 @@ def test_heldout_files_that_cannot_be_used_are_refused(mlp_model: Path, heldout:
     (tmp_path / "cut.npz").write_bytes(heldout.read_bytes()[:5000])
     with pytest.raises(InvalidData, match=r"cut.npz: expected the held-out rows that `lading train`"):
         evaluate_model(mlp_model, tmp_path / "cut.npz")
+    altered = bytearray(heldout.read_bytes())
+    altered[altered.rindex(b"PK\1\2") + 8] |= 1  # zip: "is encrypted"
+    (tmp_path / "altered.npz").write_bytes(altered)
+    with pytest.raises(InvalidData, match=r"altered.npz: expected the held-out rows that `lading train`.*encrypted"):
+        evaluate_model(mlp_model, tmp_path / "altered.npz")
     np.save(tmp_path / "array.npy", images)
     with pytest.raises(InvalidData, match=r"array.npy: expected the held-out rows"):
         evaluate_model(mlp_model, tmp_path / "array.npy")

@@ -1,6 +1,9 @@
 """deploy, smoke, promote, rollback, settle: on a real local target, with real processes behind it."""
 
+import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +24,7 @@ from lading.errors import (
     RolloutInProgress,
     ServiceUnreachable,
 )
-from lading.local.lifecycle import start, stop
+from lading.local.lifecycle import start, status, stop
 from lading.oci.layout import ImageStore
 from lading.promote import promote_candidate
 from lading.rollback import rollback_service
@@ -30,7 +33,7 @@ from lading.smoke import smoke_test
 from lading.targets.base import Phase, Rollout, Settings, Target
 from lading.targets.connect import connect
 from lading.values import Candidate, GoldenRequest, SmokeReport
-from lading.wait import Deadline
+from lading.wait import Deadline, poll
 
 GOLDEN = (GoldenRequest("serving_default", {"x": [[1.0]]}, {"y": [[1.5]]}, 1e-4, 1e-5),)
 RIGHT, WRONG = 1.5, 2.5
@@ -202,6 +205,24 @@ def test_a_revision_that_will_not_start_says_why_and_changes_nothing(world: Worl
         assert world.traffic() == {serving.revision: 100}
         assert world.answers_of(serving) == {serving.revision}
         assert world.release(world.image(RIGHT, "next"), "r2").revision in world.traffic()
+
+
+def test_a_service_that_crashes_again_and_again_can_be_mended_by_a_release(world: World) -> None:
+    flag = world.root / "out-of-order"
+    first = world.deploy(world.image(RIGHT), "r1", env={"EXIT_IF": str(flag)})
+    promote_candidate(first, world.smoke(first), target=world.target, deadline=world.deadline)
+    flag.touch()
+    (record,) = (world.state / "processes").iterdir()
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+
+    def crashing() -> bool | None:
+        (service,) = status(world.state, deadline=world.deadline)
+        return True if "out of order" in service["message"] and not service["ready"] else None
+
+    poll(crashing, deadline=world.deadline, what="the service to say that it crashes")
+    second = world.release(world.image(RIGHT, "mended"), "r2")
+    assert world.traffic() == {second.revision: 100}
+    assert world.answers_of(second) == {second.revision}
 
 
 def test_two_releases_at_a_time_are_refused_and_an_abandoned_one_is_undone(world: World) -> None:

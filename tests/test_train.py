@@ -113,6 +113,17 @@ def test_a_model_may_have_several_inputs_and_outputs(training_runs: Path) -> Non
     assert (found["p"].dtype, found["sure"].dtype) == (np.float32, np.bool_)
 
 
+def test_a_model_of_sixteen_bits_is_held_to_its_own_precision(training_runs: Path) -> None:
+    (tolerance,) = {
+        (request.rtol, request.atol) for request in requests(training_runs / "sixteen_bits", "serving_default")
+    }
+    assert tolerance == (golden.HALF_RTOL, golden.HALF_ATOL)
+    (tolerance,) = {
+        (request.rtol, request.atol) for request in requests(training_runs / "dict_of_one", "serving_default")
+    }
+    assert tolerance == (golden.RTOL, golden.ATOL)
+
+
 def test_the_documented_example_is_a_recipe_of_forty_lines_that_works(training_runs: Path) -> None:
     example = Path(__file__).parent.parent / "docs" / "examples" / "penguins.py"
     assert len(example.read_text().splitlines()) == 40
@@ -169,7 +180,7 @@ def test_what_breaks_the_contract_is_refused_and_leaves_nothing(
 def test_training_logs_a_line_per_epoch_and_no_noise(training_runs: Path) -> None:
     log = (training_runs / "log").read_text()
     assert "epoch 6/6: accuracy" in log
-    for noise in ("oneDNN", "cpu_feature_guard", "Assets written", "━", "step"):
+    for noise in ("oneDNN", "cpu_feature_guard", "Assets written", "━", "step", "Warning"):
         assert noise not in log
 
 

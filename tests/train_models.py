@@ -98,6 +98,15 @@ RECIPES = {
     sure = keras.ops.max(p, axis=1) > 0.7
     model = keras.Model({"x": x, "y": y}, {"p": p, "sure": sure})
     return Trained(model, {"x": X.astype(np.float64), "y": X[::-1]}, Y.tolist(), ["no", "yes"])""",
+    "sixteen_bits": """
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        return trained(softmax(), X * 4)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")""",
+    "dict_of_one": """
+    model = softmax()
+    return trained(keras.Model({"x": model.inputs[0]}, {"p": model.outputs[0]}))""",
     "integers_only": """
     keras.utils.set_random_seed(1)
     code = keras.Input((), dtype="int64", name="code")

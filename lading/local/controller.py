@@ -125,8 +125,10 @@ class Controller:
         for name in old | new | probing:
             self._runner(revisions[name]).want(keep=name in old)
         states = {name: self._runner(revisions[name]) for name in new | probing}
-        failed = [n for n, runner in states.items() if runner.state in (State.FAILED, State.FAILING)]
-        settled = not failed and all(runner.state is State.READY for runner in states.values())
+        # A revision in force that crashes again and again must not hold up the one that is meant to replace it.
+        crashing = [n for n, runner in states.items() if n in old and runner.state is State.FAILING]
+        failed = [n for n, runner in states.items() if runner.state is State.FAILED or _crashes(n, runner, old)]
+        settled = not failed and all(n in crashing or runner.state is State.READY for n, runner in states.items())
         if settled or new <= old:
             known = ports_in(status)
             in_force = wanted
@@ -137,9 +139,8 @@ class Controller:
                     self._runner(revisions[name]).unwant()
         for revision in revisions.values():
             self._revision_status(revision, self._runner(revision))
-        self._service_status(
-            service, latest, in_force, settled=settled, failed=[(n, states[n].message) for n in failed]
-        )
+        ended = {name: states[name].message for name in (*failed, *crashing)}
+        self._service_status(service, latest, in_force, settled=settled, failed=failed, ended=ended)
 
     def _follow_generation(self, service: Object, wanted: tuple[Line, ...], revisions: Mapping[str, Object]) -> None:
         """What was asked for changed: a revision that failed and is asked for again gets another try."""
@@ -219,15 +220,32 @@ class Controller:
         self._store.update_status(REVISIONS, key_of(revision), status)
 
     def _service_status(
-        self, service: Object, latest: str, lines: tuple[Line, ...], *, settled: bool, failed: list[tuple[str, str]]
+        self,
+        service: Object,
+        latest: str,
+        lines: tuple[Line, ...],
+        *,
+        settled: bool,
+        failed: list[str],
+        ended: Mapping[str, str],
     ) -> None:
+        """Write the status.
+
+        Args:
+            service: As it was read.
+            latest: The newest revision.
+            lines: The split in force.
+            settled: Whether the split that was asked for is in force.
+            failed: Revisions that keep it from being so.
+            ended: For these, and for those in force that crash, what they died of.
+        """
         key, old = key_of(service), service.get("status", {})
-        message = "; ".join(f'Revision "{name}" failed: {why}' for name, why in failed)
-        ready = False if failed else True if settled else None
-        reason = "RevisionFailed" if failed else "" if settled else "Deploying"
+        message = "; ".join(f'Revision "{name}" failed: {why}' for name, why in ended.items())
+        changed = False if failed else True if settled else None
+        reason = "RevisionFailed" if ended else "" if settled else "Deploying"
         conditions = [
-            condition("Ready", ready, reason, message),
-            condition("ConfigurationsReady", ready, reason, message),
+            condition("Ready", False if ended else changed, reason, message),
+            condition("ConfigurationsReady", changed, reason if changed is not True else "", message if failed else ""),
             condition("RoutesReady", True if settled else None),
         ]
         status: Object = {
@@ -269,6 +287,11 @@ class Controller:
             runner = self._runners.pop(revision["metadata"]["uid"], None)
             if runner:
                 runner.finish()
+
+
+def _crashes(name: str, runner: Runner, old: frozenset[str]) -> bool:
+    """Whether a revision that is not in force yet crashes again and again."""
+    return runner.state is State.FAILING and name not in old
 
 
 def _health(state: State) -> tuple[bool | None, str]:

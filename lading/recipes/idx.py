@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LABELS_MAGIC, IMAGES_MAGIC = 0x0801, 0x0803
+CHUNK_BYTES = 2**24
 _KINDS = {LABELS_MAGIC: "labels", IMAGES_MAGIC: "images"}
 
 
@@ -84,7 +85,7 @@ def _read(content: bytes, name: str, magic: int) -> "np.ndarray[Any, Any]":
             header = file.read(4 + 4 * dimensions)
             shape = _shape(header, name, magic, dimensions)
             expected = math.prod(shape)
-            body = file.read(expected)
+            body = _read_up_to(file, expected)
             more = file.read(1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InvalidData(
@@ -95,6 +96,15 @@ def _read(content: bytes, name: str, magic: int) -> "np.ndarray[Any, Any]":
         came = f"only {len(body)}" if len(body) < expected else "more"
         raise InvalidData(f"{name}: expected {expected} bytes of {_KINDS[magic]} after the header, received {came}")
     return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _read_up_to(file: gzip.GzipFile, count: int) -> bytes:
+    """As ``file.read(count)``, which takes the memory for ``count`` bytes first: a corrupt header asks for anything."""
+    parts = []
+    while count and (part := file.read(min(count, CHUNK_BYTES))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def _shape(header: bytes, name: str, magic: int, dimensions: int) -> tuple[int, ...]:

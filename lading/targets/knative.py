@@ -249,9 +249,17 @@ def _traffic_target(line: dict[str, Any]) -> TrafficTarget:
 
 
 def _condition(status: dict[str, Any]) -> dict[str, Any]:
-    """The Ready condition; one that is not there yet counts as unknown."""
-    found = (c for c in status.get("conditions", []) if c.get("type") == "Ready")
-    return next(found, {"status": "Unknown"})
+    """Whether what was asked for is in force: the newest revision is ready, and so is the route.
+
+    ``Ready`` sums these up, and more: it may be false because an old revision crashes, which its replacement must
+    survive. A condition that is not there yet counts as unknown.
+    """
+    found: dict[str, dict[str, Any]] = {condition["type"]: condition for condition in status.get("conditions", [])}
+    parts = [found[kind] for kind in ("ConfigurationsReady", "RoutesReady") if kind in found]
+    if len(parts) < 2:
+        return found.get("Ready", {"status": "Unknown"})
+    order = ("False", "Unknown", "True")
+    return min(parts, key=lambda part: order.index(part.get("status", "Unknown")))
 
 
 def _age(revision: dict[str, Any]) -> tuple[int, str]:

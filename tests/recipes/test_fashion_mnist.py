@@ -48,6 +48,7 @@ def test_pixels_are_shares_of_one(data: Path) -> None:
         (NAMES[2], gzip.compress(b"PK\3\4" * 10), "another kind of file"),
         (NAMES[2], gzip.compress(struct.pack(">2I", 0x803, 4)), "expected an IDX header of 16 bytes, received 8"),
         (NAMES[2], gzip.compress(struct.pack(">4I", 0x803, 4, 28, 28)), "expected 3136 bytes of images"),
+        (NAMES[2], gzip.compress(struct.pack(">4I", 0x803, *[2**32 - 1] * 3) + b"x"), "received only 1"),
         (NAMES[3], gzip.compress(struct.pack(">2I", 0x801, 4) + bytes(5)), "expected 4 bytes of labels"),
         (NAMES[2], images_file(IMAGES[:, :, :27]), "expected images of 28×28 pixels, received 28×27"),
         (NAMES[2], images_file(IMAGES[:0]), "expected at least one row of images, received none"),
