@@ -73,6 +73,9 @@ RECIPES = {
     model.set_weights([np.zeros((3, 2), 'f'), np.zeros(2, 'f')])
     x = model.inputs[0]
     return trained(keras.Model(x, {"p": model.outputs[0], "echo": keras.layers.Identity(name="echo")(x)}))""",
+    "fixed_batch": """
+    x = keras.Input((3,), batch_size=8, name="x")
+    return trained(keras.Model(x, keras.layers.Dense(2, activation="softmax")(x)))""",
     "text_output": """
     model = softmax()
     best = keras.ops.argmax(model.outputs[0], axis=1)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lading.commands.common import add_parser, emit, table
+from lading.commands.common import add_parser, emit, emit_verdict, table
 
 
 def register(subparsers: Any) -> None:
@@ -78,9 +78,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         verdict = evaluate_model(args.model, args.heldout, thresholds=args.thresholds, champion=champion)
     if args.report:
         write_atomic(args.report, to_json(verdict))
-    rows = [(c.name, "passed" if c.passed else "FAILED", c.expected, c.received) for c in verdict.checks]
-    emit(args, json.loads(to_json(verdict)), table(("check", "", "expected", "received"), rows))
-    return 0 if verdict.passed else 1
+    return emit_verdict(args, verdict)
 
 
 def _package(args: argparse.Namespace) -> int:

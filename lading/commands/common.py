@@ -4,7 +4,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lading.values import EvaluationReport, SmokeReport
 
 
 def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argparse.ArgumentParser:
@@ -24,6 +27,15 @@ def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argpars
 def emit(args: argparse.Namespace, data: Any, text: str) -> None:
     """Print ``data`` as JSON when ``--json`` was given, else ``text``."""
     print(json.dumps(data, indent=1) if args.json else text)
+
+
+def emit_verdict(args: argparse.Namespace, verdict: "EvaluationReport | SmokeReport") -> int:
+    """Print a verdict, check by check; the exit code is 0 when it is positive, else 1."""
+    from lading.values import to_json
+
+    rows = [(c.name, "passed" if c.passed else "FAILED", c.expected, c.received) for c in verdict.checks]
+    emit(args, json.loads(to_json(verdict)), table(("check", "", "expected", "received"), rows))
+    return 0 if verdict.passed else 1
 
 
 def read_text(path: Path) -> str:

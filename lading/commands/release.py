@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.commands.common import add_parser, emit, read_text, table
+from lading.commands.common import add_parser, emit, emit_verdict, read_text, table
 
 if TYPE_CHECKING:
     from lading.targets.base import Target
@@ -106,9 +106,7 @@ def _smoke(args: argparse.Namespace) -> int:
     verdict = smoke_test(candidate, golden, deadline=Deadline.after(args.timeout))
     if args.out:
         write_atomic(args.out, to_json(verdict))
-    rows = [(c.name, "passed" if c.passed else "FAILED", c.expected, c.received) for c in verdict.checks]
-    emit(args, json.loads(to_json(verdict)), table(("check", "", "expected", "received"), rows))
-    return 0 if verdict.passed else 1
+    return emit_verdict(args, verdict)
 
 
 def _promote(args: argparse.Namespace) -> int:

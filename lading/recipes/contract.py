@@ -181,6 +181,11 @@ def _input(name: str, given: Any, spec: Any, rows: int, recipe: str) -> "np.ndar
     import numpy as np
 
     array, shape = _array(given, f"held-out input {name!r}", recipe), tuple(spec.shape)
+    if shape and shape[0] is not None:
+        raise InvalidRecipe(
+            f"{recipe}: input {name!r} has a fixed batch of {shape[0]}: a server gets any number of rows, "
+            "so leave batch_size out of keras.Input"
+        )
     fits = array.ndim == len(shape) and all(
         want in (None, got) for want, got in zip(shape[1:], array.shape[1:], strict=True)
     )
