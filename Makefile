@@ -30,11 +30,11 @@ setup: .venv/.done ## make .venv with everything that run and test need
 
 data: setup ## see that Fashion-MNIST is there; as root on Debian, install it
 	@$(BIN)/python -m lading.recipes.fashion_mnist $(DATA) || { \
-		if [ -z "$(DATA)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "Installing Debian's package dataset-fashion-mnist"; \
-			apt-get install -qq -y dataset-fashion-mnist >/dev/null || { apt-get update -qq && \
-			apt-get install -qq -y dataset-fashion-mnist >/dev/null; }; \
-		else exit 2; fi; }
+		[ -z "$(DATA)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 2; \
+		echo "Installing Debian's package dataset-fashion-mnist"; \
+		apt-get install -qq -y dataset-fashion-mnist >/dev/null || { apt-get update -qq && \
+		apt-get install -qq -y dataset-fashion-mnist >/dev/null; }; \
+		$(BIN)/python -m lading.recipes.fashion_mnist; }
 
 run: setup data ## train, judge, package, deploy, ask and promote a model on this machine
 	@$(BIN)/lading run release $(if $(DATA),--set data=$(DATA)) $(ARGS)
