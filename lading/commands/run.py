@@ -1,8 +1,10 @@
 """``lading run``: a compiled pipeline on this machine, through ``kfp.local``."""
 
 import argparse
+import importlib.util
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -33,11 +35,14 @@ def register(subparsers: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from lading.errors import LadingError
     from lading.files import state_dir
     from lading.flows.catalog import find_pipeline, parse_parameters
     from lading.flows.run import execute, new_run
     from lading.flows.summary import summarize
 
+    if importlib.util.find_spec("kfp") is None:
+        raise LadingError("running a pipeline needs Kubeflow Pipelines' SDK: pip install 'lading[pipelines]'")
     pipeline = find_pipeline(args.pipeline)
     parameters = _absolute_paths(parse_parameters(pipeline, args.set))
     run = new_run(args.pipeline, pipeline, parameters, state_dir(os.environ) / "runs")
@@ -156,12 +161,21 @@ def _service_words(report: "RunReport", run: "Run") -> str:
         ]
         lines.append(table(("true", "predicted", "probability", ""), shown))
     service = report.promotion.service
-    lines += ["", f"go back   lading rollback --service {service}", "stop      lading local stop   (or: make stop)"]
+    command = _own_name()
+    lines += ["", f"go back   {command} rollback --service {service}"]
+    lines += [f"stop      {command} local stop   (or: make stop)"]
     return "\n".join(lines)
 
 
+def _own_name() -> str:
+    """How the caller can call this command again."""
+    if shutil.which("lading"):
+        return "lading"
+    return sys.argv[0] if Path(sys.argv[0]).name == "lading" else f"{sys.executable} -m lading"
+
+
 class _Screen:
-    """Says on standard error what runs: one line for each step, which counts the seconds on a terminal."""
+    """Says on standard error what runs: a line for each step, which its outcome replaces on a terminal."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
