@@ -122,6 +122,8 @@ def _export(trained: Trained, facts: ModelFacts, directory: Path) -> dict[str, A
 
 def _golden_requests(servable: Servable, trained: Trained, recipe: str) -> tuple[GoldenRequest, ...]:
     """Requests with the answers of the Keras model itself."""
+    import numpy as np
+
     rows = golden.choose_rows(trained.heldout_labels)
     inputs = {name: array[rows] for name, array in trained.heldout_inputs.items()}
     answers = _arrays(servable.predict(inputs))
@@ -133,8 +135,8 @@ def _golden_requests(servable: Servable, trained: Trained, recipe: str) -> tuple
     if servable.differentiable(asked):
         gradients = _arrays(servable.gradients(asked))
         # Where the model is sure of itself gradients vanish within the tolerance: ask where they are large.
-        size = sum(abs(array).reshape(len(rows), -1).max(axis=1) for array in gradients.values())
-        largest = (-size).argsort(kind="stable")[:GRADIENT_ROWS]
+        sizes = [abs(array).reshape(len(rows), -1).max(axis=1) for array in gradients.values()]
+        largest = (-np.sum(sizes, axis=0)).argsort(kind="stable")[:GRADIENT_ROWS]
         few, found = ({name: array[largest] for name, array in part.items()} for part in (asked, gradients))
         requests += golden.make_requests(GRADIENTS, few, found, half_precision=half)
     return tuple(requests)

@@ -58,7 +58,7 @@ def read_labels(content: bytes, *, name: str, classes: int = 10) -> "np.ndarray[
     """
     labels = _read(content, name, LABELS_MAGIC)
     if labels.max() >= classes:
-        row = int((labels >= classes).argmax())
+        row = int((labels >= classes).argmax(axis=0))
         raise InvalidData(f"{name}: expected labels from 0 to {classes - 1}, received {labels[row]} in row {row}")
     return labels
 
