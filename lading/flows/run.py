@@ -104,7 +104,10 @@ def execute(run: Run, pipeline: Path, *, environ: Mapping[str, str], watch: Call
         with _signals_raise(), _child(run, pipeline, environ) as child:
             _follow(run, child, watch)
     except KeyboardInterrupt:
-        run.outcome, run.problem = "cancelled", "interrupted; the steps were stopped"
+        promoted = run.ended("promote")
+        done = promoted is not None and promoted.status == "succeeded"
+        after = "after the promotion: the new revision serves" if done else "and stopped"
+        run.outcome, run.problem = "cancelled", f"interrupted {after}"
     finally:
         with _signals_wait():
             _settle(run, environ)

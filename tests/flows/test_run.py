@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -192,13 +193,14 @@ def test_an_interrupted_run_leaves_everything_as_it_was(bench: Bench, step: str,
         child.kill()
         child.wait()
     after = bench.traffic()
-    if step == "promote" and "promoted after" in out:
-        assert list(after.values()) == [100], "the signal came when all was done"
+    assert bench.open_tags() == []
+    if step in ("smoke", "promote") and re.search("promoted after|interrupted after the promotion", out):
+        assert list(after.values()) == [100], "on a slow machine the signal may come when all is done"
+        assert after != before
         return
     assert child.returncode == 130, out
     assert "cancelled" in out
     assert after == before
-    assert bench.open_tags() == []
     steps = [words for words in processes_below(bench.root) if "kfp" in words or "local_runner" in words]
     assert steps == []
     assert not any((bench.state / "images").glob("scratch/*"))
