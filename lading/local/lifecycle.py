@@ -19,6 +19,8 @@ from lading.local.state import DEFAULT_NAMESPACE, Layout, read_endpoint
 from lading.values import LocalEndpoint
 from lading.wait import Deadline, poll
 
+_TAKES_LOCK_SECONDS = 3.0  # a new supervisor has its lock by then, else it is taken for dead
+
 
 def start(state: Path, *, deadline: Deadline) -> LocalEndpoint:
     """Start the target unless it runs, and return where it answers.
@@ -34,10 +36,18 @@ def start(state: Path, *, deadline: Deadline) -> LocalEndpoint:
     layout = Layout(state)
     layout.create()
     write_atomic(layout.wanted, "", mode=0o600)
-    if holder(layout.supervisor_lock) is None:
-        spawn_detached(layout, "supervise")
+    pause = Deadline.after(0)
+
+    def bring_up() -> LocalEndpoint | None:
+        # Looked at each time: a supervisor that was just killed may hold its lock for a moment longer.
+        nonlocal pause
+        if pause.passed and holder(layout.supervisor_lock) is None:
+            spawn_detached(layout, "supervise")
+            pause = Deadline.after(_TAKES_LOCK_SECONDS)
+        return _answering(layout)
+
     try:
-        return poll(lambda: _answering(layout), deadline=deadline, what="the local target to start")
+        return poll(bring_up, deadline=deadline, what="the local target to start")
     except DeadlineExceeded as error:
         tail = "\n  ".join(logs.tail(layout.server_log, lines=10))
         raise LadingError(f"the local target did not start; {layout.server_log} ends:\n  {tail}") from error

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from tiny_target import ROOT, Local, ask, gone
 
 from lading.local import lifecycle
-from lading.local.locks import holder
+from lading.local.locks import FileLock, holder
 from lading.local.state import Layout, read_endpoint
 from lading.wait import Deadline, poll
 
@@ -121,6 +122,16 @@ def test_a_revision_left_without_its_service_is_cleaned_up_by_the_next_server(
     again = begin()
     poll(lambda: gone(pid) or None, deadline=Deadline.after(10), what="the process to be ended")
     assert again.call("GET", f"{ROOT}/revisions")[1]["items"] == []
+
+
+def test_starting_waits_for_a_dying_supervisor_to_give_its_lock_back(state: Path) -> None:
+    Layout(state).create()
+    lock = FileLock(Layout(state).supervisor_lock)
+    assert lock.acquire(Deadline.after(1))
+    threading.Timer(0.5, lock.release).start()
+
+    endpoint = lifecycle.start(state, deadline=Deadline.after(30))
+    assert lifecycle.running(state) == endpoint
 
 
 def test_an_unreadable_object_is_reported_and_others_serve(local: Local, begin: Callable[[], Local]) -> None:
