@@ -13,7 +13,9 @@
     ├── RolloutInProgress           another release holds the service
     ├── NotFound                    a service, revision, image or model that should be there is not
     ├── RemoteError                 a server answered, with an error
-    │   └── Conflict                the object changed since it was read (HTTP 409, 412)
+    │   ├── Conflict                the object changed since it was read (HTTP 409, 412)
+    │   ├── AccessDenied            who asks is not known, or may not (HTTP 401, 403)
+    │   └── QuotaExceeded           a limit of the server is reached (HTTP 429)
     ├── ServiceUnreachable          nothing answered
     ├── DeadlineExceeded            the time allowed for an operation is over
     ├── RevisionFailed              the platform could not start the revision
@@ -79,6 +81,14 @@ class RemoteError(LadingError):
 
 class Conflict(RemoteError):
     """The object changed since it was read; read it again and decide anew."""
+
+
+class AccessDenied(RemoteError):
+    """Who asks is not known to the server (401: no token, or an expired one), or may not do this (403)."""
+
+
+class QuotaExceeded(RemoteError):
+    """A limit of the server is reached: requests a minute, or the quota of a project."""
 
 
 class ServiceUnreachable(LadingError):

@@ -6,7 +6,15 @@ from typing import Any, Protocol
 
 import requests
 
-from lading.errors import Conflict, DeadlineExceeded, NotFound, RemoteError, ServiceUnreachable
+from lading.errors import (
+    AccessDenied,
+    Conflict,
+    DeadlineExceeded,
+    NotFound,
+    QuotaExceeded,
+    RemoteError,
+    ServiceUnreachable,
+)
 from lading.wait import Deadline
 
 RETRY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -64,6 +72,8 @@ class Client:
         Raises:
             NotFound: 404.
             Conflict: 409 or 412.
+            AccessDenied: 401 or 403.
+            QuotaExceeded: 429.
             RemoteError: any other status of 400 or more.
             ServiceUnreachable: no connection.
             DeadlineExceeded: no answer in time.
@@ -107,7 +117,8 @@ def _checked(answer: requests.Response) -> requests.Response:
         raise NotFound(what)
     if answer.status_code in (409, 412):
         raise Conflict(what, status=answer.status_code)
-    raise RemoteError(what, status=answer.status_code)
+    kinds = {401: AccessDenied, 403: AccessDenied, 429: QuotaExceeded}
+    raise kinds.get(answer.status_code, RemoteError)(what, status=answer.status_code)
 
 
 def _reason(answer: requests.Response) -> str:

@@ -34,6 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"lading", "lading.recipes", "lading.export", "lading.framework", "lading.golden", "tensorflow", "keras"},
     "lading.framework": BASE | {"tensorflow", "keras"},
     "lading.export": VERB | {"lading.recipes", "tensorflow", "keras"},
+    "lading.spec": BASE | {"lading.spec", "lading.storage", "lading.oci", "lading.http", "yaml"},
+    "lading.backends": BASE | {"lading.backends", "lading.http", "kfp", "kfp_server_api", "urllib3", "google", "requests"},
     "lading.flows": VERB
     | {"lading.flows", "lading.settle", "lading.champion", "kfp", "yaml"},
     "lading.cli": BASE | {"lading", "lading.commands"},

@@ -1,0 +1,1 @@
+"""Where a pipeline can be sent: Kubeflow Pipelines and Vertex AI, behind one protocol."""

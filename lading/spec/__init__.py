@@ -1,0 +1,1 @@
+"""Compiled pipelines and components: reading, checking and changing what KFP's compiler wrote, without KFP."""
