@@ -1,7 +1,7 @@
 """The one HTTP client: a session, a deadline and a table of what may be retried."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import requests
@@ -25,8 +25,9 @@ MAX_ERROR_BYTES = 65536  # enough of an error page to say what it was; never all
 class Session(Protocol):
     """What ``Client`` needs of a session; ``requests.Session`` and google-auth's ``AuthorizedSession`` are ones."""
 
-    def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        """Send one request."""
+    @property
+    def request(self) -> Callable[..., requests.Response]:
+        """Sends one request: method, URL, and what ``requests.Session.request`` takes."""
 
 
 class Client:

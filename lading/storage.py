@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lading.errors import InvalidReference, NotFound, StorageError
-from lading.files import storage_errors
+from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
+from lading.files import storage_errors, write_atomic
 
 
 def is_remote(uri: str) -> bool:
@@ -49,6 +49,66 @@ def read_bytes(uri: str) -> bytes:
             return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise NotFound(f"no file at {uri}") from error
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write one file; readers see the old content or the new, never a part.
+
+    Raises:
+        NotFound: the bucket does not exist.
+        AccessDenied: the bucket may not be written.
+        StorageError: it could not be written.
+        InvalidReference: the URI has an unknown scheme.
+    """
+    if is_remote(uri):
+        bucket, name = _split(uri)
+        blob = _bucket(bucket).blob(name)
+        _google(lambda: blob.upload_from_string(content, "application/octet-stream"), uri)
+    else:
+        write_atomic(local_path(uri), content)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file at the URI.
+
+    Raises:
+        AccessDenied: the bucket may not be read.
+        StorageError: it could not be looked at.
+    """
+    if is_remote(uri):
+        bucket, name = _split(uri)
+        blob = _bucket(bucket).blob(name)
+        return bool(_google(blob.exists, uri))
+    return local_path(uri).is_file()
+
+
+def list_files(prefix: str, *, limit: int | None = None) -> list[str]:
+    """The URIs of the files below a directory, in the order of their names; a file is listed by itself.
+
+    Args:
+        prefix: A directory or file on this machine, or ``gs://BUCKET/PREFIX``.
+        limit: At most so many.
+
+    Raises:
+        NotFound: the bucket does not exist.
+        AccessDenied: it may not be listed.
+        StorageError: it could not be listed.
+    """
+    if not is_remote(prefix):
+        root = local_path(prefix)
+        with storage_errors(root):
+            found = [str(root)] if root.is_file() else sorted(str(path) for path in root.rglob("*") if path.is_file())
+        return found[:limit]
+    bucket, _, name = prefix.removeprefix("gs://").partition("/")
+    listing = _bucket(bucket).list_blobs
+
+    def names() -> list[str]:
+        # A prefix is text to Cloud Storage, so "data" would also find "data-old/x".
+        exact = [blob.name for blob in listing(prefix=name, max_results=1) if blob.name == name]
+        below = listing(prefix=f"{name.rstrip('/')}/" if name else "", max_results=limit)
+        return exact or [blob.name for blob in below if not blob.name.endswith("/")]
+
+    return [f"gs://{bucket}/{found}" for found in _google(names, prefix)][:limit]
 
 
 def copy_file(uri: str, to: Path) -> Path:
@@ -94,17 +154,29 @@ def _bucket(name: str) -> Any:
         from google.cloud import storage
     except ImportError as error:
         raise InvalidReference(f"gs://{name} needs the Google Cloud extra: pip install 'lading[gcp]'") from error
-    return storage.Client().bucket(name)
+    return _google(lambda: storage.Client().bucket(name), f"gs://{name}")
 
 
 def _google(call: Any, uri: str) -> Any:
     """Run a google-cloud-storage call and put its errors into lading's words."""
     from google.api_core import exceptions
-    from google.auth.exceptions import GoogleAuthError
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
     try:
         return call()
     except exceptions.NotFound as error:
-        raise NotFound(f"no object at {uri}") from error
+        bucket = uri.removeprefix("gs://").partition("/")[0]
+        missing = f"no bucket {bucket}" if "bucket does not exist" in str(error) else f"no object at {uri}"
+        raise NotFound(missing) from error
+    except (exceptions.Unauthorized, exceptions.Forbidden) as error:
+        raise AccessDenied(
+            f"{uri}: {error.message}. Who asks needs roles/storage.objectUser (or objectViewer) on the bucket",
+            status=int(error.code),
+        ) from error
+    except DefaultCredentialsError as error:
+        raise StorageError(
+            f"{uri}: no Google credentials here: `gcloud auth application-default login`, or set "
+            "GOOGLE_APPLICATION_CREDENTIALS"
+        ) from error
     except (exceptions.GoogleAPIError, GoogleAuthError) as error:
         raise StorageError(f"{uri}: {error}") from error

@@ -223,7 +223,7 @@ class StepRecord:
 
     name: str
     status: str
-    """``succeeded``, ``failed`` or ``running`` (cut off by an interruption)."""
+    """``succeeded``, ``failed``, ``skipped``, ``cancelled``, or ``running`` (cut off by an interruption)."""
     seconds: float
     verdict: str = ""
     """What the step decided, in a few words: ``accuracy 0.88``, ``34 of 34 answers right``."""

@@ -22,6 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "lading.http": BASE | {"requests"},
     "lading.storage": BASE | {"requests", "google"},
     "lading.oci": BASE | {"lading.oci"},
+    "lading.oci.registry": BASE | {"lading.oci", "lading.http", "requests"},
+    "lading.oci.auth": BASE | {"requests", "google"},
     "lading.targets": BASE | {"lading.http", "lading.targets"},
     "lading.local": BASE | {"lading.oci", "lading.storage", "lading.http", "lading.local"},
     "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson"},
@@ -35,9 +37,11 @@ ALLOWED: dict[str, set[str]] = {
     "lading.framework": BASE | {"tensorflow", "keras"},
     "lading.export": VERB | {"lading.recipes", "tensorflow", "keras"},
     "lading.spec": BASE | {"lading.spec", "lading.storage", "lading.oci", "lading.http", "yaml"},
-    "lading.backends": BASE | {"lading.backends", "lading.http", "kfp", "kfp_server_api", "urllib3", "google", "requests"},
+    "lading.backends": BASE
+    | {"lading.backends", "lading.http", "kfp", "kfp_server_api", "urllib3", "google", "requests"},
     "lading.flows": VERB
-    | {"lading.flows", "lading.settle", "lading.champion", "kfp", "yaml"},
+    | {"lading.flows", "lading.settle", "lading.champion", "lading.spec", "lading.backends", "lading.recipes"}
+    | {"kfp", "yaml"},
     "lading.cli": BASE | {"lading", "lading.commands"},
     "lading.commands": {"lading"},
     "lading.__main__": {"lading.cli"},

@@ -1,41 +1,29 @@
-"""Files by URI; gs:// through the real client, against a small server of the download API."""
+"""Files by URI; gs:// through the real client, against a local server of its API."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
+from fakes.storage_server import Storage
 
-from lading.errors import InvalidReference, NotFound
-from lading.storage import copy_file, join, read_bytes
-
-OBJECTS = {"/download/storage/v1/b/bucket/o/data/train.gz": b"content" * 1000}
+from lading.errors import AccessDenied, InvalidReference, NotFound
+from lading.storage import copy_file, exists, join, list_files, read_bytes, write_bytes
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """``gs://bucket``; the client's own variable tells it where to go."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = OBJECTS.get(unquote(urlsplit(self.path).path))
-            self.send_response(200 if content else 404)
-            self.send_header("Content-Length", str(len(content or b"")))
-            self.end_headers()
-            self.wfile.write(content or b"")
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    """Has ``gs://bucket``; the client's own variable tells it where to go."""
+    server = Storage()
+    server.put("bucket", "data/train.gz", b"content" * 1000)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-    yield "gs://bucket"
-    server.shutdown()
-    server.server_close()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def bucket(storage: Storage) -> str:
+    return "gs://bucket"
 
 
 def test_a_path_and_a_file_uri_are_the_same(tmp_path: Path) -> None:
@@ -63,3 +51,35 @@ def test_what_is_not_there_is_named_and_nothing_is_left(bucket: str, tmp_path: P
 def test_another_scheme_is_refused(uri: str) -> None:
     with pytest.raises(InvalidReference, match="expected"):
         read_bytes(uri)
+
+
+@pytest.mark.parametrize("place", ["local", "remote"])
+def test_what_is_written_is_there_and_listed(bucket: str, tmp_path: Path, place: str) -> None:
+    root = bucket if place == "remote" else str(tmp_path)
+    for name, content in (("a/2", b"two\r\n\x00"), ("a/1", b"1"), ("a-old/3", b"3"), ("a/deep/4", b"")):
+        write_bytes(join(root, name), content)
+    assert read_bytes(join(root, "a/2")) == b"two\r\n\x00"
+    assert exists(join(root, "a/1"))
+    assert not exists(join(root, "a"))
+    assert list_files(join(root, "a")) == [join(root, name) for name in ("a/1", "a/2", "a/deep/4")]
+    assert list_files(join(root, "a"), limit=1) == [join(root, "a/1")]
+    assert list_files(join(root, "a/2")) == [join(root, "a/2")]
+    assert list_files(join(root, "none")) == []
+    write_bytes(join(root, "a/1"), b"new")
+    assert read_bytes(join(root, "a/1")) == b"new"
+
+
+def test_a_large_object_goes_up_in_parts(bucket: str) -> None:
+    content = bytes(range(256)) * 40_000  # above the client's limit for a single request
+    write_bytes(f"{bucket}/large", content)
+    assert read_bytes(f"{bucket}/large") == content
+
+
+def test_a_bucket_that_is_missing_or_denied_says_so(storage: Storage) -> None:
+    storage.buckets["secret"] = {}
+    storage.denied.add("secret")
+    for call in (lambda uri: write_bytes(uri, b""), list_files, read_bytes):
+        with pytest.raises(NotFound, match="nowhere"):
+            call("gs://nowhere/a")
+        with pytest.raises(AccessDenied, match=r"roles/storage\.object"):
+            call("gs://secret/a")

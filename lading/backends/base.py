@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lading.errors import InvalidInput
 from lading.wait import Deadline
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 """The states in which a run stays."""
+
+
+OPTIONS = ("labels", "network", "failure_policy", "service_account", "pipeline_root", "experiment", "platform")
+"""The fields of a submission that a backend may not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,16 @@ class Submission:
     """Full name of a VPC network that the steps are peered with."""
     failure_policy: str = ""
     """``fast`` starts nothing after a failure, ``slow`` lets go on what does not depend on it. Empty: the default."""
+
+    def check_against(self, capabilities: frozenset[str], backend: str) -> None:
+        """Refuse what the backend would silently leave out.
+
+        Raises:
+            InvalidInput: names every option that the backend does not obey.
+        """
+        if ignored := [name for name in OPTIONS if getattr(self, name) and name not in capabilities]:
+            words = ", ".join(name.replace("_", " ") for name in ignored)
+            raise InvalidInput(f"{backend} has no {words}: leave it out")
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ class Backend(Protocol):
     """
 
     capabilities: frozenset[str]
-    """Of ``labels network failure_policy service_account pipeline_root experiment platform``: what it obeys."""
+    """Of ``OPTIONS``: what it obeys."""
 
     def submit(self, submission: Submission, *, deadline: Deadline) -> RemoteRun:
         """Start a run."""

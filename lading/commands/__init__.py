@@ -8,7 +8,17 @@ from lading.commands.build import register as register_build
 from lading.commands.local import register as register_local
 from lading.commands.release import register as register_release
 from lading.commands.run import register as register_run
+from lading.commands.schedule import register as register_schedule
 from lading.commands.serve import register as register_serve
+from lading.commands.submit import register as register_submit
 
-COMMANDS = (register_run, register_build, register_release, register_serve, register_local)
+COMMANDS = (
+    register_run,
+    register_submit,
+    register_schedule,
+    register_build,
+    register_release,
+    register_serve,
+    register_local,
+)
 """In the order of ``lading --help``."""

@@ -24,6 +24,16 @@ def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argpars
     return parser
 
 
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """The ways to give a pipeline its parameters; ``lading.spec.parameters.gather_parameters`` reads them."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the pipeline; may be repeated"
+    )
+    parser.add_argument(
+        "--parameters", metavar="FILE", help="YAML with more of them; the environment gives LADING_PARAM_NAME"
+    )
+
+
 def emit(args: argparse.Namespace, data: Any, text: str) -> None:
     """Print ``data`` as JSON when ``--json`` was given, else ``text``."""
     print(json.dumps(data, indent=1) if args.json else text)

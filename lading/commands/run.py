@@ -6,11 +6,10 @@ import json
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.commands.common import add_parser, table
+from lading.commands.common import add_parameters, add_parser, table
 
 if TYPE_CHECKING:
     from lading.flows.run import Run
@@ -28,27 +27,30 @@ def register(subparsers: Any) -> None:
         epilog="example:\n  lading run release --set recipe=my_recipe.py --set data=my_data/",
     )
     parser.add_argument("pipeline", help="name of a pipeline (release), or the path of a compiled one (.yaml)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the pipeline; may be repeated"
-    )
+    add_parameters(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
+    from lading.commands.screen import Screen
     from lading.errors import LadingError
     from lading.files import state_dir
-    from lading.flows.catalog import find_pipeline, parse_parameters
+    from lading.flows.catalog import find_pipeline
     from lading.flows.run import execute, new_run
     from lading.flows.summary import summarize
+    from lading.spec.ir import Pipeline
+    from lading.spec.parameters import gather_parameters, resolved_path
 
     if importlib.util.find_spec("kfp") is None:
         raise LadingError("running a pipeline needs Kubeflow Pipelines' SDK: pip install 'lading[pipelines]'")
     pipeline = find_pipeline(args.pipeline)
-    parameters = _absolute_paths(parse_parameters(pipeline, args.set))
+    compiled = Pipeline.load(pipeline)
+    parameters = gather_parameters(compiled, words=args.set, file=args.parameters or "", environ=os.environ)
+    parameters |= {key: resolved_path(parameters[key]) for key in ("data", "recipe") if key in parameters}
     run = new_run(args.pipeline, pipeline, parameters, state_dir(os.environ) / "runs")
     if run.parameters.get("target", "").startswith("local:"):
         _start_local_target()
-    screen = _Screen(quiet=args.json)
+    screen = Screen(quiet=args.json)
     execute(run, pipeline, environ=os.environ, watch=screen.show)
     report = _finish(run, summarize(run))
     print(json.dumps(_for_machines(report, run), indent=1) if args.json else _for_people(report, run))
@@ -61,15 +63,6 @@ def _start_local_target() -> None:
     from lading.wait import Deadline
 
     start(state_dir(os.environ) / "local", deadline=Deadline.after(30))
-
-
-def _absolute_paths(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Relative paths are the caller's, so they are made absolute before a step in another place reads them."""
-    for key in ("data", "recipe"):
-        value = parameters.get(key, "")
-        if value and "://" not in value and Path(value).exists():
-            parameters[key] = str(Path(value).resolve())
-    return parameters
 
 
 def _finish(run: "Run", report: "RunReport") -> "RunReport":
@@ -172,25 +165,3 @@ def _own_name() -> str:
     if shutil.which("lading"):
         return "lading"
     return sys.argv[0] if Path(sys.argv[0]).name == "lading" else f"{sys.executable} -m lading"
-
-
-class _Screen:
-    """Says on standard error what runs: a line for each step, which its outcome replaces on a terminal."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._started: dict[str, float] = {}
-
-    def show(self, event: dict[str, Any]) -> None:
-        if self._quiet:
-            return
-        if event["event"] == "started":
-            self._started[event["step"]] = event["at"]
-            self._write(f"  … {event['step']}", end="" if sys.stderr.isatty() else "\n")
-        elif event["event"] == "ended":
-            seconds = event["at"] - self._started.get(event["step"], time.time())
-            mark = "✓" if event["ok"] else "✗"
-            self._write(f"{chr(13) if sys.stderr.isatty() else ''}  {mark} {event['step']}  {seconds:.1f} s")
-
-    def _write(self, text: str, end: str = "\n") -> None:
-        print(text, end=end, file=sys.stderr, flush=True)

@@ -14,19 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lading.errors import LadingError, ServiceUnreachable
 from lading.files import storage_errors
-from lading.flows.catalog import declared_parameters
-from lading.settle import settle_release
-from lading.targets.connect import connect
+from lading.flows.ending import last_error, outcome_of, undo_open_release
+from lading.spec.ir import Pipeline
 from lading.values import StepRecord
-from lading.wait import Deadline
 
 KEPT_RUNS = 10
 """Directories of finished runs that are kept; older ones are removed when a run starts."""
 
 _GRACE_SECONDS = 10.0
-_SETTLE_SECONDS = 60.0
 
 
 @dataclass
@@ -77,7 +73,7 @@ def new_run(name: str, pipeline: Path, parameters: dict[str, Any], runs: Path) -
         StorageError: the disk is full or the place cannot be written.
     """
     directory = runs / f"{Path(name).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
-    defaults = {key: value.get("defaultValue", "") for key, value in declared_parameters(pipeline).items()}
+    defaults = {key: value.get("defaultValue", "") for key, value in Pipeline.load(pipeline).parameters.items()}
     run = Run(directory, name, {**defaults, **parameters})
     with storage_errors(directory):
         run.logs.mkdir(parents=True)
@@ -133,25 +129,19 @@ def _follow(run: Run, child: "subprocess.Popen[str]", watch: Callable[[dict[str,
     finally:
         now = time.time()
         run.steps += [StepRecord(step, "running", round(now - at, 3)) for step, at in running.items()]
+    run.outcome = outcome_of(run.steps, succeeded=bool(done and done["ok"]))
     failed = [step.name for step in run.steps if step.status == "failed"]
-    if done and done["ok"]:
-        run.outcome = "promoted" if run.ended("promote") else "succeeded"
-    elif any(step.startswith("reject") for step in failed):
-        run.outcome, run.problem = "rejected", _last_error(run.logs / f"{failed[0]}.log")
+    if run.outcome == "rejected":
+        run.problem = _error_of(run, failed[0])
     elif failed:
-        run.problem = f"step {failed[0]}: {_last_error(run.logs / f'{failed[0]}.log')}"
-    else:
+        run.problem = f"step {failed[0]}: {_error_of(run, failed[0])}"
+    elif run.outcome == "failed":
         run.problem = done["problem"] if done else f"the runner ended without a word; see {run.logs / 'run.log'}"
 
 
-def _last_error(log: Path) -> str:
-    """The message of the exception that ended a step: the last line of its traceback, with what follows."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    for index in range(len(lines) - 1, -1, -1):
-        kind, colon, message = lines[index].partition(": ")
-        if colon and kind.replace(".", "").replace("_", "").isalnum() and kind.rsplit(".", 1)[-1][:1].isupper():
-            return " ".join([message, *lines[index + 1 :]]) if kind.startswith("lading.") else lines[index]
-    return lines[-1] if lines else "it left no log"
+def _error_of(run: Run, step: str) -> str:
+    """Why a step failed, by its log."""
+    return last_error((run.logs / f"{step}.log").read_text(errors="replace").splitlines())
 
 
 @contextmanager
@@ -195,20 +185,13 @@ def _end_group(child: "subprocess.Popen[str]") -> None:
 
 
 def _settle(run: Run, environ: Mapping[str, str]) -> None:
-    """Undo the release of this run if it is still open: the pipeline's own exit handler may not have come that far."""
-    service, target, job = run.parameters.get("service"), run.parameters.get("target"), run.job
-    if not service or not target or not job or run.outcome == "promoted":
+    """Undo the release of this run if it is still open."""
+    job = run.job
+    if not job or run.outcome == "promoted":
         return
-    deadline = Deadline.after(_SETTLE_SECONDS)
-    try:
-        where = connect(target, environ=environ)
-        known = where.get(service, deadline=deadline)
-        if known and known.rollout and known.rollout.open and known.rollout.id.startswith(f"{job}."):
-            run.undone = settle_release(service, target=where, release_id=known.rollout.id, deadline=deadline)
-    except ServiceUnreachable:
-        return  # the target never ran, so there is nothing to undo
-    except LadingError as error:
-        run.problem += f"; undoing the release failed: {error} (`lading settle --service {service}` does it again)"
+    run.undone, problem = undo_open_release(run.parameters, lambda id: id.startswith(f"{job}."), environ=environ)
+    if problem:
+        run.problem += f"; {problem}"
 
 
 @contextmanager

@@ -1,0 +1,210 @@
+"""The JSON API of Cloud Storage, for the real google-cloud-storage client (``STORAGE_EMULATOR_HOST``).
+
+Buckets, objects with generations and preconditions, listing with pages, media and resumable uploads, ranges, copies.
+https://docs.cloud.google.com/storage/docs/json_api/v1
+"""
+
+import base64
+import email
+import email.policy
+import hashlib
+import json
+import re
+import threading
+import uuid
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import google_crc32c
+
+
+@dataclass
+class Blob:
+    content: bytes
+    generation: int
+    content_type: str = "application/octet-stream"
+
+
+@dataclass
+class Storage:
+    """A server on loopback; ``buckets`` may be read and filled at any time."""
+
+    buckets: dict[str, dict[str, Blob]] = field(default_factory=dict)
+    denied: set[str] = field(default_factory=set)
+    """Buckets that answer 403."""
+
+    def __post_init__(self) -> None:
+        self.uploads: dict[str, tuple[str, str, dict[str, str], bytearray]] = {}
+        self.generation = 1
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"storage": self}))
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def put(self, bucket: str, name: str, content: bytes, content_type: str = "application/octet-stream") -> Blob:
+        self.generation += 1
+        made = Blob(content, self.generation, content_type)
+        self.buckets.setdefault(bucket, {})[name] = made
+        return made
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class _Error(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Handler(BaseHTTPRequestHandler):
+    storage: Storage
+    protocol_version = "HTTP/1.1"
+
+    def handle_any(self) -> None:
+        parts = urlsplit(self.path)
+        self.query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            self.route(parts.path)
+        except _Error as error:
+            self.answer({"error": {"code": error.code, "message": str(error)}}, error.code)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
+
+    def route(self, path: str) -> None:
+        if found := re.fullmatch(r"(/upload|/download)?/storage/v1/b(?:/([^/]+)(?:/o(?:/(.+))?)?)?(/o)?", path):
+            kind, bucket, name = found[1], unquote(found[2] or ""), unquote(found[3] or "")
+            objects = "/o" in path[len("/storage/v1/b/") :]
+            if not bucket:
+                return self.create_bucket()
+            if bucket in self.storage.denied:
+                raise _Error(403, f"caller does not have storage.objects access to the bucket {bucket}")
+            if bucket not in self.storage.buckets:
+                raise _Error(404, "The specified bucket does not exist.")
+            if not objects:
+                return self.answer({"kind": "storage#bucket", "name": bucket, "projectNumber": "1"})
+            if kind == "/upload":
+                return self.upload(bucket)
+            if not name:
+                return self.list(bucket)
+            return self.one(bucket, name, media=kind == "/download" or self.query.get("alt") == "media")
+        raise _Error(501, f"not implemented: {self.command} {path}")
+
+    def create_bucket(self) -> None:
+        name = json.loads(self.body)["name"]
+        self.storage.buckets.setdefault(name, {})
+        self.answer({"kind": "storage#bucket", "name": name, "projectNumber": "1"})
+
+    def list(self, bucket: str) -> None:
+        prefix, delimiter = self.query.get("prefix", ""), self.query.get("delimiter", "")
+        names = sorted(name for name in self.storage.buckets[bucket] if name.startswith(prefix))
+        folders = set()
+        if delimiter:
+            inside = {name: name[len(prefix) :].partition(delimiter) for name in names}
+            folders = {prefix + first + delimiter for first, found, _ in inside.values() if found}
+            names = [name for name in names if not inside[name][1]]
+        first, size = int(self.query.get("pageToken", 0)), int(self.query.get("maxResults", 1000))
+        page = names[first : first + size]
+        more = {"nextPageToken": str(first + size)} if len(names) > first + size else {}
+        items = [self.resource(bucket, name) for name in page]
+        self.answer({"kind": "storage#objects", "items": items, "prefixes": sorted(folders), **more})
+
+    def one(self, bucket: str, name: str, *, media: bool) -> None:
+        if found := re.fullmatch(r"(.+)/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.+)", name):
+            return self.rewrite(bucket, *found.groups())
+        blob = self.storage.buckets[bucket].get(name)
+        if blob is None:
+            raise _Error(404, f"No such object: {bucket}/{name}")
+        self.check(blob.generation)
+        if self.command == "DELETE":
+            del self.storage.buckets[bucket][name]
+            return self.send(b"", 204)
+        if not media:
+            return self.answer(self.resource(bucket, name))
+        content, code = blob.content, 200
+        if found := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            code, content = 206, content[int(found[1]) : int(found[2]) + 1 if found[2] else None]
+            if not content:
+                return self.send(b"", 416)
+        digest = base64.b64encode(hashlib.md5(blob.content).digest()).decode()
+        self.send(content, code, {"X-Goog-Hash": f"md5={digest}", "X-Goog-Generation": str(blob.generation)})
+        return None
+
+    def rewrite(self, bucket: str, source: str, to: str, name: str) -> None:
+        blob = self.storage.buckets[bucket].get(source)
+        if blob is None or to not in self.storage.buckets:
+            raise _Error(404, f"No such object: {bucket}/{source}")
+        self.storage.put(to, name, blob.content, blob.content_type)
+        self.answer({"kind": "storage#rewriteResponse", "done": True, "resource": self.resource(to, name)})
+
+    def upload(self, bucket: str) -> None:
+        kind = self.query.get("uploadType")
+        if kind == "multipart":
+            head = b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n"
+            meta, media = email.message_from_bytes(head + self.body, policy=email.policy.HTTP).iter_parts()
+            # Not through the parser, which would alter line ends of the media.
+            mark = self.body.index(b"\r\n\r\n", self.body.index(media["Content-Type"].encode())) + 4
+            end = self.body.rindex(b"\r\n--")
+            return self.store(bucket, json.loads(meta.get_content()), self.body[mark:end])
+        if kind == "resumable" and self.command == "POST":
+            key = uuid.uuid4().hex
+            self.storage.uploads[key] = (bucket, self.body.decode() or "{}", self.query, bytearray())
+            where = f"{self.storage.url}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
+            return self.send(b"{}", 200, {"Location": where})
+        if kind == "resumable":
+            return self.resume(bucket)
+        name = self.query["name"]
+        return self.store(bucket, {"name": name}, self.body)
+
+    def resume(self, bucket: str) -> None:
+        _, meta, begun, so_far = self.storage.uploads[self.query["upload_id"]]
+        so_far += self.body
+        if self.headers.get("Content-Range", "").endswith("/*"):
+            return self.send(b"", 308, {"Range": f"bytes=0-{len(so_far) - 1}"})
+        self.query = begun
+        return self.store(bucket, {"name": begun.get("name"), **json.loads(meta)}, bytes(so_far))
+
+    def store(self, bucket: str, meta: dict[str, Any], content: bytes) -> None:
+        known = self.storage.buckets[bucket].get(meta["name"])
+        self.check(known.generation if known else 0)
+        self.storage.put(bucket, meta["name"], content, meta.get("contentType", "application/octet-stream"))
+        self.answer(self.resource(bucket, meta["name"]))
+
+    def check(self, generation: int) -> None:
+        """The precondition of https://docs.cloud.google.com/storage/docs/request-preconditions."""
+        wanted = self.query.get("ifGenerationMatch")
+        if wanted is not None and int(wanted) != generation:
+            raise _Error(412, "At least one of the pre-conditions you specified did not hold.")
+
+    def resource(self, bucket: str, name: str) -> dict[str, Any]:
+        blob = self.storage.buckets[bucket][name]
+        return {
+            "kind": "storage#object",
+            "bucket": bucket,
+            "name": name,
+            "size": str(len(blob.content)),
+            "generation": str(blob.generation),
+            "metageneration": "1",
+            "contentType": blob.content_type,
+            "crc32c": base64.b64encode(google_crc32c.Checksum(blob.content).digest()).decode(),
+            "md5Hash": base64.b64encode(hashlib.md5(blob.content).digest()).decode(),
+        }
+
+    def answer(self, body: dict[str, Any], code: int = 200) -> None:
+        self.send(json.dumps(body).encode(), code, {"Content-Type": "application/json"})
+
+    def send(self, body: bytes, code: int, headers: dict[str, str] | None = None) -> None:
+        self.send_response(code)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
