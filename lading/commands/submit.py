@@ -67,8 +67,7 @@ def _submit(args: argparse.Namespace) -> int:
         return 0
     pipeline = Pipeline(submission.spec, submission.platform, args.pipeline)
     steps = [step.name for step in pipeline.steps()]
-    defaults = {key: declared.get("defaultValue", "") for key, declared in pipeline.parameters.items()}
-    return _Following(args, backend, run.id, steps, {**defaults, **submission.parameters}).to_the_end()
+    return _Following(args, backend, run.id, steps, {**pipeline.defaults, **submission.parameters}).to_the_end()
 
 
 def _follow(args: argparse.Namespace) -> int:

@@ -35,8 +35,7 @@ class Cargo:
 
     def value(self, name: str) -> str:
         """A text parameter, given or default; empty when the pipeline has none of that name."""
-        default = self.pipeline.parameters.get(name, {}).get("defaultValue", "")
-        return str(self.parameters.get(name, default) or "")
+        return str(self.parameters.get(name, self.pipeline.defaults.get(name, "")) or "")
 
 
 def check_cargo(

@@ -73,8 +73,7 @@ def new_run(name: str, pipeline: Path, parameters: dict[str, Any], runs: Path) -
         StorageError: the disk is full or the place cannot be written.
     """
     directory = runs / f"{Path(name).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
-    defaults = {key: value.get("defaultValue", "") for key, value in Pipeline.load(pipeline).parameters.items()}
-    run = Run(directory, name, {**defaults, **parameters})
+    run = Run(directory, name, {**Pipeline.load(pipeline).defaults, **parameters})
     with storage_errors(directory):
         run.logs.mkdir(parents=True)
         run.root.mkdir()

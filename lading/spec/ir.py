@@ -113,6 +113,17 @@ class Pipeline:
         """The inputs by name: for each its ``parameterType``, ``defaultValue``, ``isOptional`` and ``description``."""
         return dict(self.spec["root"].get("inputDefinitions", {}).get("parameters", {}))
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The value of each parameter that has a default. (The compiler writes whole numbers as ``3.0``.)"""
+        return {
+            name: int(declared["defaultValue"])
+            if declared.get("parameterType") == "NUMBER_INTEGER"
+            else declared["defaultValue"]
+            for name, declared in self.parameters.items()
+            if "defaultValue" in declared
+        }
+
     def tasks(self) -> Iterator[Task]:
         """Every task, groups included: a group stands before what it holds."""
         yield from self._tasks("root", self.spec["root"])

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from lading.spec.ir import Pipeline
+
 
 @dataclass
 class JobStep:
@@ -27,19 +29,33 @@ class Job:
     """Runs one PipelineSpec with the given parameters below ``directory``.
 
     ``state`` goes from "running" to "succeeded", "failed" or "cancelled"; ``steps`` follow the run; ``log(step)`` is
-    what a step printed.
+    what a step printed. ``name`` and ``job_id`` are what the pipeline's placeholders of the job stand for.
     """
 
-    def __init__(self, spec: dict[str, Any], parameters: dict[str, Any], directory: Path, env: Mapping[str, str]):
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        parameters: dict[str, Any],
+        directory: Path,
+        env: Mapping[str, str],
+        *,
+        name: str = "",
+        job_id: str = "",
+    ) -> None:
         self.steps: dict[str, JobStep] = {}
         self.state = "running"
         self.problem = ""
         self._logs, root, pipeline = directory / "logs", directory / "artifacts", directory / "pipeline.yaml"
         for folder in (self._logs, root):
             folder.mkdir(parents=True)
-        pipeline.write_text(yaml.safe_dump(spec))
-        defaults = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        given = {k: v["defaultValue"] for k, v in defaults.items() if "defaultValue" in v} | parameters
+        text = yaml.safe_dump(spec)
+        if name:  # kfp.local would put its own
+            text = text.replace("{{$.pipeline_job_name}}", name).replace("{{$.pipeline_job_uuid}}", job_id)
+        pipeline.write_text(text)
+        # JSON has one kind of number, and the services send whole ones as 3.0 too.
+        sent = Pipeline(spec, {}, "sent")
+        whole = {k for k, v in sent.parameters.items() if v.get("parameterType") == "NUMBER_INTEGER"}
+        given = sent.defaults | {k: int(v) if k in whole else v for k, v in parameters.items()}
         with (self._logs / "run.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lading.flows.local_runner"],

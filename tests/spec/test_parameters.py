@@ -117,3 +117,10 @@ def test_a_file_that_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str)
 def test_what_is_no_compiled_pipeline_is_refused_with_the_reason(text: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         Pipeline.parse(text, source="x.yaml")
+
+
+def test_the_default_of_a_whole_number_is_one() -> None:
+    """KFP's compiler writes 3.0, which its local runner then refuses."""
+    declared = pipeline(epochs={"parameterType": "NUMBER_INTEGER", "defaultValue": 3.0}, free="STRING")
+    assert declared.defaults == {"epochs": 3}
+    assert type(declared.defaults["epochs"]) is int

@@ -1,0 +1,111 @@
+"""What the fake backends share: a JSON server on loopback that can be restarted, and told to misbehave."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class Refused(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class JsonService:
+    """Subclasses fill ``routes``: ``(method, pattern, function)``; a function takes the match's groups, returns JSON.
+
+    ``token``: when set, requests need it as a bearer token. ``failures``: answers that the next requests get instead
+    of their own. ``times``: when each request came, with its method and path.
+    """
+
+    def __init__(self) -> None:
+        self.routes: list[tuple[str, str, Callable[..., Any]]] = []
+        self.token = ""
+        self.failures: list[tuple[int, str]] = []
+        self.times: list[tuple[float, str]] = []
+        self.lock = threading.RLock()
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        handler = type("Handler", (_Handler,), {"service": self, "open_connections": set()})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), handler)
+        self._server.daemon_threads = True
+        self._handler = handler
+        self._port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def stop(self) -> None:
+        """Listen no more, and drop every connection; what the server knows is kept."""
+        self._server.shutdown()
+        self._server.server_close()
+        for connection in list(self._handler.open_connections):  # type: ignore[attr-defined]
+            with suppress(OSError):
+                connection.shutdown(2)
+
+    def error(self, code: int, message: str) -> Any:
+        """The body of an error, as the service writes it."""
+        return {"error": message, "code": code, "message": message}
+
+    def handle(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
+        for verb, pattern, function in self.routes:
+            found = re.fullmatch(pattern, path)
+            if found and verb == method:
+                with self.lock:
+                    return function(*map(unquote, found.groups()), query=query, body=body)
+        raise Refused(404, f"not implemented here: {method} {path}")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    service: JsonService
+    open_connections: set[Any]
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.open_connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.open_connections.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def any_method(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        service = self.service
+        service.times.append((time.monotonic(), f"{self.command} {parts.path}"))
+        try:
+            if service.failures:
+                raise Refused(*service.failures.pop(0))
+            if service.token and self.headers.get("Authorization") != f"Bearer {service.token}":
+                raise Refused(401, "Request had invalid authentication credentials.")
+            body = json.loads(raw) if raw and "json" in self.headers.get("Content-Type", "") else raw
+            answer, code = service.handle(self.command, parts.path, query, body), 200
+        except Refused as error:
+            answer, code = service.error(error.code, str(error)), error.code
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = any_method
+
+    def log_message(self, *args: object) -> None:
+        pass
