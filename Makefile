@@ -9,10 +9,10 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test lint types compile lock clean
+.PHONY: help setup data run stop test test-vertex1 lint types compile lock clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.done ## make .venv with everything that run and test need
 
@@ -45,6 +45,12 @@ stop: ## end what `make run` started
 test: setup lint types ## everything that CI runs
 	$(BIN)/python -m pytest -q $(ARGS)
 
+test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, in an environment of its own
+	test -x .venv-vertex1/bin/python || $(PYTHON) -m venv .venv-vertex1
+	.venv-vertex1/bin/python -m pip install --disable-pip-version-check -q 'google-cloud-aiplatform<2' 'google-cloud-storage' \
+		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
+	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_backend.py $(ARGS)
+
 lint: setup ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +67,4 @@ lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 		--no-header --no-annotate -o requirements.lock pyproject.toml
 
 clean: ## remove .venv and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-vertex1 .mypy_cache .ruff_cache .pytest_cache build dist

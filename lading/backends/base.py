@@ -31,8 +31,6 @@ class Submission:
     """URI below which artifacts go; empty: the backend's own default."""
     experiment: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    caching: bool | None = None
-    """None: as each task was compiled."""
     service_account: str = ""
     network: str = ""
     """Full name of a VPC network that the steps are peered with."""

@@ -10,7 +10,7 @@ from lading.errors import InvalidReference, LadingError
 _VERTEX = re.compile(r"vertex:(?P<project>[a-z0-9.:-]+)/(?P<region>[a-z0-9-]+)")
 
 
-def connect(to: str, *, environ: Mapping[str, str], namespace: str = "", pipeline_root: str = "") -> Backend:
+def connect(to: str, *, environ: Mapping[str, str], namespace: str = "") -> Backend:
     """The backend of a name.
 
     Args:
@@ -18,7 +18,6 @@ def connect(to: str, *, environ: Mapping[str, str], namespace: str = "", pipelin
             ``vertex:PROJECT/REGION``.
         environ: Credentials and endpoint overrides.
         namespace: Of a multi-user Kubeflow.
-        pipeline_root: Where artifacts go.
 
     Raises:
         InvalidReference: the name has another form.
@@ -35,7 +34,7 @@ def connect(to: str, *, environ: Mapping[str, str], namespace: str = "", pipelin
         _needs("google.cloud.aiplatform", "vertex")
         from lading.backends.vertex import VertexBackend
 
-        return VertexBackend.connect(found["project"], found["region"], environ=environ, pipeline_root=pipeline_root)
+        return VertexBackend.connect(found["project"], found["region"], environ=environ)
     raise InvalidReference(
         f"expected kfp:HOST (kfp:https://pipelines.example.org) or vertex:PROJECT/REGION, received {to!r}"
     )

@@ -72,7 +72,6 @@ class KfpBackend:
                 pipeline_package_path=str(package),
                 params=submission.parameters,
                 pipeline_root=submission.pipeline_root or None,
-                enable_caching=submission.caching,
                 service_account=submission.service_account or None,
             )
         return RemoteRun(run.run_id, self.url(run.run_id))
@@ -118,7 +117,6 @@ class KfpBackend:
                 params=submission.parameters,
                 pipeline_package_path=str(package),
                 pipeline_root=submission.pipeline_root or None,
-                enable_caching=submission.caching,
                 service_account=submission.service_account or None,
             )
         return self._schedule(made)

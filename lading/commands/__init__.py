@@ -5,6 +5,7 @@ arguments to an exit code. What a command needs besides argparse it imports when
 """
 
 from lading.commands.build import register as register_build
+from lading.commands.compile import register as register_compile
 from lading.commands.local import register as register_local
 from lading.commands.release import register as register_release
 from lading.commands.run import register as register_run
@@ -14,6 +15,7 @@ from lading.commands.submit import register as register_submit
 
 COMMANDS = (
     register_run,
+    register_compile,
     register_submit,
     register_schedule,
     register_build,

@@ -35,9 +35,7 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--experiment", default="", help="group the run under this name")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
-    parser.add_argument(
-        "--caching", choices=("on", "off"), help="override what each step was compiled with (steps with effects: off)"
-    )
+    parser.add_argument("--no-caching", action="store_true", help="run every step, also where its inputs are as before")
     parser.add_argument("--service-account", default="", metavar="NAME", help="whom the steps run as")
     parser.add_argument("--network", default="", help="VPC network that the steps are peered with (Vertex)")
     parser.add_argument(
@@ -67,7 +65,7 @@ def prepare(args: argparse.Namespace) -> "tuple[Backend, Submission]":
         cargo, scheme, skip=frozenset(args.skip), environ=os.environ, deadline=Deadline.after(REQUEST_SECONDS)
     )
     _report(checks, quiet=args.json)
-    backend = connect(args.to, environ=os.environ, namespace=args.namespace, pipeline_root=args.pipeline_root)
+    backend = connect(args.to, environ=os.environ, namespace=args.namespace)
     submission = _submission(args, cargo, backend)
     return backend, replace(submission, parameters=ship_recipe(cargo).parameters)
 
@@ -79,6 +77,8 @@ def _gather(args: argparse.Namespace) -> "Cargo":
     from lading.spec.parameters import gather_parameters, resolved_path
 
     pipeline = Pipeline.load(find_pipeline(args.pipeline))
+    if args.no_caching:
+        pipeline = pipeline.without_caching()
     parameters = gather_parameters(pipeline, words=args.set, file=args.parameters or "", environ=os.environ)
     if "recipe" in parameters:
         parameters["recipe"] = resolved_path(parameters["recipe"])
@@ -110,7 +110,6 @@ def _submission(args: argparse.Namespace, cargo: "Cargo", backend: "Backend") ->
         pipeline_root=args.pipeline_root,
         experiment=args.experiment,
         labels=parse_labels(args.label),
-        caching=None if args.caching is None else args.caching == "on",
         service_account=args.service_account,
         network=args.network,
         failure_policy=args.failure_policy,

@@ -1,7 +1,7 @@
 """The images that steps run in: from version tags, as they are committed, to digests, as they are sent."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -30,10 +30,32 @@ def pin_images(pipeline: Pipeline, prefix: str, *, environ: Mapping[str, str], d
         ServiceUnreachable: a registry does not answer.
         InvalidReference: the prefix or an image cannot be read.
     """
-    names = {image: place(image, prefix) for image in pipeline.images()}
+    return with_images(pipeline, resolve_images(pipeline.images(), prefix, environ=environ, deadline=deadline))
+
+
+def resolve_images(
+    images: Iterable[str], prefix: str, *, environ: Mapping[str, str], deadline: Deadline
+) -> dict[str, str]:
+    """For each image its name by digest, as its registry answers now.
+
+    An image that a parameter of the pipeline names (``{{$.inputs…}}``) is left out: it is known when the step starts.
+
+    Args:
+        images: As a pipeline names them.
+        prefix: As in ``pin_images``.
+        environ: Where credentials of registries are looked up.
+        deadline: For all registries together.
+
+    Raises:
+        NotFound: an image does not exist; says how to publish it.
+        AccessDenied: the registry refuses us.
+        ServiceUnreachable: a registry does not answer.
+        InvalidReference: the prefix or an image cannot be read.
+    """
+    names = {image: place(image, prefix) for image in images if "{{" not in image}
     with ThreadPoolExecutor(max_workers=4) as pool:
         found = list(pool.map(lambda name: _resolve(name, environ, deadline), names.values()))
-    return with_images(pipeline, dict(zip(names, found, strict=True)))
+    return dict(zip(names, found, strict=True))
 
 
 def place(image: str, prefix: str) -> str:

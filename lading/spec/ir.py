@@ -5,8 +5,9 @@ document, where there is one, is its ``PlatformSpec``. Source: kubeflow/pipeline
 ``api/v2alpha1/pipeline_spec.proto``.
 """
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,14 @@ class Pipeline:
     def images(self) -> list[str]:
         """The images that containers run, each once."""
         return list(dict.fromkeys(step.container["image"] for step in self.steps() if "image" in step.container))
+
+    def without_caching(self) -> "Pipeline":
+        """The pipeline with caching off for every task. (On for every task would skip deployments.)"""
+        spec = copy.deepcopy(self.spec)
+        for group in (spec["root"], *spec.get("components", {}).values()):
+            for task in group.get("dag", {}).get("tasks", {}).values():
+                task["cachingOptions"] = {}
+        return replace(self, spec=spec)
 
     def _tasks(self, group: str, component: dict[str, Any]) -> Iterator[Task]:
         tasks: dict[str, Any] = component.get("dag", {}).get("tasks", {})

@@ -20,7 +20,7 @@ def server(tmp_path: Path) -> Iterator[KfpServer]:
 
 
 def kfp(server: KfpServer, home: Path, *words: str) -> str:
-    command = [sys.executable, "-W", "ignore", "-m", "kfp.cli", "--endpoint", server.url, "--output", "json", *words]
+    command = [Path(sys.executable).parent / "kfp", "--endpoint", server.url, "--output", "json", *words]
     environ = {**os.environ, "HOME": str(home)}
     done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60, check=False)
     assert not done.returncode, done.stderr + done.stdout

@@ -52,10 +52,13 @@ class Job:
         if name:  # kfp.local would put its own
             text = text.replace("{{$.pipeline_job_name}}", name).replace("{{$.pipeline_job_uuid}}", job_id)
         pipeline.write_text(text)
-        # JSON has one kind of number, and the services send whole ones as 3.0 too.
+        # JSON has one kind of number: 3 is a double and 3.0 is whole, where that is declared.
         sent = Pipeline(spec, {}, "sent")
-        whole = {k for k, v in sent.parameters.items() if v.get("parameterType") == "NUMBER_INTEGER"}
-        given = sent.defaults | {k: int(v) if k in whole else v for k, v in parameters.items()}
+        kinds = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
+        given = sent.defaults | {
+            name: kinds.get(sent.parameters[name]["parameterType"], lambda same: same)(value)
+            for name, value in parameters.items()
+        }
         with (self._logs / "run.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lading.flows.local_runner"],

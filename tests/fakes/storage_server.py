@@ -78,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
 
     def route(self, path: str) -> None:
+        if re.fullmatch(r"/storage/v1/b/[^/]+/iam", path):
+            return self.answer({"kind": "storage#policy", "bindings": [], **(json.loads(self.body or b"{}"))})
         if found := re.fullmatch(r"(/upload|/download)?/storage/v1/b(?:/([^/]+)(?:/o(?:/(.+))?)?)?(/o)?", path):
             kind, bucket, name = found[1], unquote(found[2] or ""), unquote(found[3] or "")
             objects = "/o" in path[len("/storage/v1/b/") :]
