@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lading.backends.base import Backend
 from lading.errors import InvalidReference, LadingError
 
-_VERTEX = re.compile(r"vertex:(?P<project>[a-z0-9.:-]+)/(?P<region>[a-z0-9-]+)")
+_VERTEX = re.compile(r"vertex:[a-z0-9.:-]+/[a-z]+-[a-z]+\d+")
 
 
 def connect(to: str, *, environ: Mapping[str, str], namespace: str = "") -> Backend:
@@ -24,19 +24,31 @@ def connect(to: str, *, environ: Mapping[str, str], namespace: str = "") -> Back
         LadingError: the client library is not installed.
         ServiceUnreachable: Kubeflow Pipelines does not answer.
     """
-    scheme, _, rest = to.partition(":")
-    if scheme == "kfp" and rest:
+    if kind_of(to) == "kfp":
         _needs("kfp", "pipelines")
         from lading.backends.kfp import KfpBackend
 
-        return KfpBackend.connect(rest, environ=environ, namespace=namespace)
-    if found := _VERTEX.fullmatch(to):
-        _needs("google.cloud.aiplatform", "vertex")
-        from lading.backends.vertex import VertexBackend
+        return KfpBackend.connect(to.removeprefix("kfp:"), environ=environ, namespace=namespace)
+    _needs("google.cloud.aiplatform_v1", "vertex")
+    from lading.backends.vertex import VertexBackend
 
-        return VertexBackend.connect(found["project"], found["region"], environ=environ)
+    project, _, region = to.removeprefix("vertex:").partition("/")
+    return VertexBackend.connect(project, region, environ=environ)
+
+
+def kind_of(to: str) -> str:
+    """``kfp`` or ``vertex``.
+
+    Raises:
+        InvalidReference: the name is not one of a backend.
+    """
+    if to.startswith("kfp:") and to != "kfp:":
+        return "kfp"
+    if _VERTEX.fullmatch(to):
+        return "vertex"
     raise InvalidReference(
-        f"expected kfp:HOST (kfp:https://pipelines.example.org) or vertex:PROJECT/REGION, received {to!r}"
+        "expected kfp:HOST (kfp:https://pipelines.example.org) or vertex:PROJECT/REGION (vertex:my-project/europe-west4), "
+        f"received {to!r}"
     )
 
 

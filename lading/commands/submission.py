@@ -55,14 +55,13 @@ def prepare(args: argparse.Namespace) -> "tuple[Backend, Submission]":
     """
     from dataclasses import replace
 
-    from lading.backends.connect import connect
+    from lading.backends.connect import connect, kind_of
     from lading.flows.preflight import check_cargo, ship_recipe
     from lading.wait import Deadline
 
-    cargo = _gather(args)
-    scheme = args.to.partition(":")[0]
+    kind = kind_of(args.to)
     cargo, checks = check_cargo(
-        cargo, scheme, skip=frozenset(args.skip), environ=os.environ, deadline=Deadline.after(REQUEST_SECONDS)
+        _gather(args), kind, skip=frozenset(args.skip), environ=os.environ, deadline=Deadline.after(REQUEST_SECONDS)
     )
     _report(checks, quiet=args.json)
     backend = connect(args.to, environ=os.environ, namespace=args.namespace)
@@ -74,11 +73,14 @@ def _gather(args: argparse.Namespace) -> "Cargo":
     from lading.flows.catalog import find_pipeline
     from lading.flows.preflight import Cargo
     from lading.spec.ir import Pipeline
+    from lading.spec.overlay import Overlay
     from lading.spec.parameters import gather_parameters, resolved_path
 
     pipeline = Pipeline.load(find_pipeline(args.pipeline))
     if args.no_caching:
         pipeline = pipeline.without_caching()
+    if args.overlay:
+        pipeline = Overlay.load(args.overlay).apply(pipeline)
     parameters = gather_parameters(pipeline, words=args.set, file=args.parameters or "", environ=os.environ)
     if "recipe" in parameters:
         parameters["recipe"] = resolved_path(parameters["recipe"])

@@ -105,8 +105,8 @@ class _Following:
         from lading.errors import LadingError
         from lading.wait import Deadline
 
-        self._screen.say(f"run {self._id}\n{self._backend.url(self._id)}")
         try:
+            self._screen.say(f"run {self._id}\n{self._backend.url(self._id)}")
             done = self._follower.follow(Deadline.after(self._args.timeout))
         except KeyboardInterrupt:
             done = self._interrupted()
