@@ -4,12 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 ARGS ?=
+IMAGE_TAG := 0.1.0-python3.12
 
 # Without bytecode every start compiles TensorFlow anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test test-vertex1 lint types compile lock clean
+.PHONY: help setup data run stop test test-vertex1 base images test-images lint types compile lock clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,19 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
 	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_backend.py $(ARGS)
 
+base: ## make lading-base, for machines that can pull no image: Debian's Python, by mmdebstrap (make images BASE=lading-base)
+	containers/make_base.sh lading-base
+
+images: ## build the step images with Docker (BASE=…, DOCKER_ARGS=…)
+	for name in steps steps-train; do \
+		docker build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
+			$(DOCKER_ARGS) -f containers/$$name/Dockerfile -t lading/$$name:$(IMAGE_TAG) . || exit; \
+	done
+
+test-images: setup ## the release pipeline in the step images, through kfp's DockerRunner
+	$(BIN)/python -m pip install --disable-pip-version-check -q 'docker>=7'
+	$(BIN)/python -m pytest -q -m images tests/containers $(ARGS)
+
 lint: setup ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,10 +75,16 @@ types: setup ## types
 compile: setup ## write the YAML of components and pipelines anew
 	$(BIN)/python -m pipelines.compile
 
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+PINNED := -c requirements.lock --generate-hashes
+
 lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --all-extras --no-emit-index-url --no-emit-find-links \
-		--no-header --no-annotate -o requirements.lock pyproject.toml
+	$(LOCK) --all-extras -o requirements.lock pyproject.toml
+	$(LOCK) $(PINNED) --extra gcp -o containers/steps/requirements.lock pyproject.toml
+	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving -o containers/steps-train/requirements.lock pyproject.toml
+	echo kfp | $(LOCK) $(PINNED) --no-deps -o containers/kfp.lock -
+	echo hatchling | $(LOCK) $(PINNED) -o containers/build.lock -
 
 clean: ## remove .venv and caches
 	rm -rf .venv .venv-vertex1 .mypy_cache .ruff_cache .pytest_cache build dist

@@ -31,7 +31,15 @@ def deploy(
         timeout_seconds: How long the candidate may take to become ready.
 
     Returns:
-        revision: name of the candidate's revision; url: where it alone answers.
+        revision: Name of the candidate's revision.
+        url: Where it alone answers.
+
+    Raises:
+        InvalidReference: The image has no digest; give the output `image` of `package`.
+        InvalidInput: A setting is unknown or of the wrong type; the message names each.
+        RolloutInProgress: Another release of the service is open; wait for it, or undo it with `settle`.
+        RevisionFailed: The revision does not start; the message has its last words, and the service is as it was.
+        ServiceUnreachable: The target does not answer; see that it is reachable from the step.
     """
     import os
     from pathlib import Path

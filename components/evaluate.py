@@ -31,7 +31,14 @@ def evaluate(
         target: Where the service lives.
 
     Returns:
-        passed: whether every threshold is met.
+        passed: Whether every threshold is met.
+
+    Raises:
+        InvalidInput: The thresholds are no JSON object, or one is unknown; the message lists those that there are.
+        InvalidData: The held-out rows are missing or corrupt, or belong to another model; take both from one `train`.
+        InvalidModel: The model cannot be loaded, or has no output that can be probabilities of classes.
+        NotFound: The image of the champion is gone from its store; leave `service` empty to judge without it.
+        ServiceUnreachable: The target does not answer; see that it is reachable from the step.
     """
     import os
     from pathlib import Path

@@ -23,7 +23,13 @@ def package(
         base: The image below the model. host: empty, for the local target.
 
     Returns:
-        image: the image as repository@sha256:…; model_diff_id: digest of the uncompressed model layer.
+        image: The image as repository@sha256:….
+        model_diff_id: Digest of the uncompressed model layer.
+
+    Raises:
+        InvalidModel: The directory is not a SavedModel; give the output `model` of `train`, or of `model.export`.
+        InvalidReference: The repository or the base cannot be used; the message says what can.
+        StorageError: The disk is full; no image was made.
     """
     import os
     from pathlib import Path

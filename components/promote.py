@@ -22,6 +22,12 @@ def promote(
 
     Returns:
         The URL of the service.
+
+    Raises:
+        InvalidInput: The verdict is negative, or is about another revision or image; promote what `smoke` tested.
+        RolloutInProgress: The release was undone, or another one holds the service; deploy again.
+        Conflict: The service changed in the meantime; run the step again.
+        ServiceUnreachable: The target does not answer; see that it is reachable from the step.
     """
     import os
     from pathlib import Path

@@ -12,6 +12,10 @@ def reject(report: dsl.Input[dsl.Artifact], page: dsl.Output[dsl.HTML]):
     Args:
         report: A verdict of `evaluate` or `smoke` that did not pass.
         page: The verdict, for people.
+
+    Raises:
+        Rejected: Always: the message names every check that failed. Train a better model, or lower the threshold.
+        InvalidInput: The verdict is not negative; put this step behind `passed == False`.
     """
     from pathlib import Path
 

@@ -24,6 +24,12 @@ def rollback(
 
     Returns:
         The URL of the service.
+
+    Raises:
+        NotFound: There is no such service or revision; the message lists the revisions that there are.
+        InvalidInput: The service has had no other split, so there is nothing to go back to; name a `revision`.
+        RolloutInProgress: A release is open; wait for it, or undo it with `settle`.
+        ServiceUnreachable: The target does not answer; see that it is reachable from the step.
     """
     import os
     from pathlib import Path

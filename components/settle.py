@@ -17,6 +17,10 @@ def settle(service: str, release_id: str, target: str = "local:", timeout_second
 
     Returns:
         What was done, in a few words.
+
+    Raises:
+        Conflict: The service changed in the meantime; run the step again.
+        ServiceUnreachable: The target does not answer; see that it is reachable from the step.
     """
     import os
 

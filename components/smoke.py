@@ -23,7 +23,13 @@ def smoke(
         timeout_seconds: How long the whole test may take.
 
     Returns:
-        passed: whether the candidate, and nothing else, gave every answer rightly and fast enough.
+        passed: Whether the candidate, and nothing else, gave every answer rightly and fast enough.
+
+    Raises:
+        ServiceUnreachable: Nothing answers at the candidate's URL; see that it is reachable from the step.
+        DeadlineExceeded: The candidate is not ready, or does not answer, in time; see its log, or raise
+            `timeout_seconds`.
+        InvalidInput: `candidate` or `golden` is not what `deploy` and `train` write.
     """
     from pathlib import Path
 

@@ -29,6 +29,14 @@ def train(
         data: What the recipe reads: a directory or a gs:// prefix. Empty: the recipe's own default.
         hyperparameters: A JSON object, for instance {"epochs": 5}.
         recipe_sha256: SHA-256 of the recipe file, in hex; needed for gs://.
+
+    Raises:
+        InvalidRecipe: The recipe is unknown, is not the one that the digest names, fails, or breaks its contract; mend
+            it, or give the digest that `sha256sum FILE` prints.
+        InvalidData: The data is missing, corrupt or too small; see that the step can read it.
+        InvalidInput: A hyperparameter is unknown or of another type; the message lists those of the recipe.
+        InvalidModel: The exported model does not answer as the trained one did; see docs/recipes.md.
+        StorageError: An output could not be written; give the step more disk.
     """
     from pathlib import Path
 

@@ -29,7 +29,7 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     """
     data = content.encode() if isinstance(content, str) else content
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -53,7 +53,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
         StorageError: the disk is full or the place cannot be written; ``path`` is as it was.
     """
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(path)
         scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield scratch
@@ -68,6 +68,13 @@ def whole_directory(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"cannot write {path}: {error.filename} is in the way and is not a directory") from error
 
 
 @contextlib.contextmanager

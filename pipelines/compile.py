@@ -1,10 +1,12 @@
-"""``python -m pipelines.compile [DIR]``: write the YAML of every component and pipeline, as it is committed."""
+"""``python -m pipelines.compile [DIR]``: write the YAML of every component and pipeline, and its page, as committed."""
 
 import importlib
 import sys
 from pathlib import Path
 
 from kfp import compiler
+
+from pipelines.catalog import write_catalog
 
 COMPONENTS = ("train", "evaluate", "package", "deploy", "smoke", "promote", "settle", "rollback", "reject")
 PIPELINES = ("release",)
@@ -14,7 +16,8 @@ def compile_all(root: Path) -> list[Path]:
     """Compile everything below ``root``; the same sources give the same bytes.
 
     Returns:
-        The files written: ``components/compiled/NAME.yaml`` and ``pipelines/compiled/NAME.yaml``.
+        The files written: ``components/compiled/NAME.yaml``, ``pipelines/compiled/NAME.yaml``, and for each component
+        ``components/catalog/NAME/README.md`` and ``metadata.yaml``.
     """
     written = []
     for package, names in (("components", COMPONENTS), ("pipelines", PIPELINES)):
@@ -24,7 +27,7 @@ def compile_all(root: Path) -> list[Path]:
             function = getattr(importlib.import_module(f"{package}.{name}"), name)
             compiler.Compiler().compile(function, package_path=str(path))
             written.append(path)
-    return written
+    return [*written, *write_catalog(root, COMPONENTS)]
 
 
 if __name__ == "__main__":

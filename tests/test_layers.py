@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "lading.storage": BASE | {"requests", "google"},
     "lading.oci": BASE | {"lading.oci"},
     "lading.oci.registry": BASE | {"lading.oci", "lading.http", "requests"},
-    "lading.oci.auth": BASE | {"requests", "google"},
+    "lading.oci.auth": BASE | {"lading.http", "requests", "google"},
     "lading.targets": BASE | {"lading.http", "lading.targets"},
     "lading.local": BASE | {"lading.oci", "lading.storage", "lading.http", "lading.local"},
     "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson"},
@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "lading": VERB,  # every other module of lading is a verb
     "components": {"lading", "kfp", "components.images"},
     "pipelines": {"components", "pipelines", "kfp"},
+    "pipelines.catalog": {"components", "pipelines", "kfp", "yaml", "docstring_parser"},
     "containers": {"lading"},
 }  # fmt: skip
 

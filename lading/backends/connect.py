@@ -47,8 +47,8 @@ def kind_of(to: str) -> str:
     if _VERTEX.fullmatch(to):
         return "vertex"
     raise InvalidReference(
-        "expected kfp:HOST (kfp:https://pipelines.example.org) or vertex:PROJECT/REGION (vertex:my-project/europe-west4), "
-        f"received {to!r}"
+        "expected kfp:HOST (kfp:https://pipelines.example.org) or vertex:PROJECT/REGION "
+        f"(vertex:my-project/europe-west4), received {to!r}"
     )
 
 

@@ -51,9 +51,9 @@ def _run(args: argparse.Namespace) -> int:
     from lading.wait import Deadline
 
     names = list(dict.fromkeys(args.names)) or [*shipped("pipelines"), *shipped("components")]
+    sources = place_below(args.out, [Compiled.load(find_compiled(name)) for name in names])
     file = _overlay_file(args.overlay)
     overlay = Overlay.load(file) if file else None
-    sources = place_below(args.out, [Compiled.load(find_compiled(name)) for name in names])
     made = compile_for(
         sources, images=args.images, overlay=overlay, environ=os.environ, deadline=Deadline.after(_REGISTRY_SECONDS)
     )

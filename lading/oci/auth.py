@@ -1,6 +1,7 @@
 """Who we are to a registry: what ``docker login`` left, a credential helper, Google's own credentials, or nobody."""
 
 import base64
+import binascii
 import json
 import re
 import subprocess
@@ -8,17 +9,28 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 
-from lading.errors import AccessDenied, InvalidInput, ServiceUnreachable
+from lading.errors import AccessDenied, InvalidInput, NotFound, RemoteError
+from lading.http import Client
+from lading.wait import Deadline
 
 _HELPER_SECONDS = 30
 _TOKEN_SECONDS = 30
-_GOOGLE_HOSTS = (".pkg.dev", "gcr.io")
+_GOOGLE_HOSTS = re.compile(r"(.+\.)?(pkg\.dev|gcr\.io)(:\d+)?")
+_LOOPBACK = re.compile(r"(localhost|127\.[\d.]+|\[::1\])(:\d+)?")
+_IDENTITY = "<token>"
+"""The user name that stands for "the secret is a refresh token". Source: docker/docker-credential-helpers, README."""
 _DOCKER_HUB = "https://index.docker.io/v1/"
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, with or without port, is this machine: the only one that is spoken to without TLS."""
+    return bool(_LOOPBACK.fullmatch(host))
 
 
 class RegistryAuth(AuthBase):
@@ -47,7 +59,8 @@ class RegistryAuth(AuthBase):
 
     def _answer_challenge(self, answer: requests.Response, **options: Any) -> requests.Response:
         sent = answer.request.headers.get("Authorization", "")
-        if answer.status_code != 401:
+        # A registry may send us on to the storage behind it, which has no business with our credentials.
+        if answer.status_code != 401 or urlsplit(str(answer.url)).netloc != self._host.lower():
             return answer
         answer.content  # noqa: B018  the connection can be used again only after the body was read
         answer.close()
@@ -74,15 +87,17 @@ class RegistryAuth(AuthBase):
         if "realm" not in told:
             return ""
         scopes = sorted({*self._scopes, *told.get("scope", "").split()})
-        query = [("service", told.get("service", "")), *(("scope", scope) for scope in scopes)]
-        return f"Bearer {_fetch_token(told['realm'], query, login)}"
+        return f"Bearer {_fetch_token(told['realm'], told.get('service', ''), scopes, login)}"
 
 
 def credentials(host: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """User and secret for a registry, looked up in docker's order, then Google's; None: anonymous.
 
+    The user ``<token>`` means that the secret is a refresh token (``docker login`` to some clouds leaves one).
+
     Raises:
         InvalidInput: docker's configuration cannot be read, or names a helper that is not installed.
+        AccessDenied: Google's credentials are there and have expired.
     """
     folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or Path.home()) / ".docker")
     path = folder / "config.json"
@@ -99,10 +114,22 @@ def credentials(host: str, environ: Mapping[str, str]) -> tuple[str, str] | None
         if found:
             return found
     for name in names:
-        if encoded := config.get("auths", {}).get(name, {}).get("auth"):
-            user, _, secret = base64.b64decode(encoded).decode().partition(":")
-            return user, secret
-    return _google_login() if host.endswith(_GOOGLE_HOSTS) else None
+        if found := _kept(config.get("auths", {}).get(name, {}), path, name):
+            return found
+    return _google_login() if _GOOGLE_HOSTS.fullmatch(host) else None
+
+
+def _kept(entry: Mapping[str, str], path: Path, name: str) -> tuple[str, str] | None:
+    """What ``docker login`` wrote into its configuration for one registry."""
+    if entry.get("identitytoken"):
+        return _IDENTITY, entry["identitytoken"]
+    if not entry.get("auth"):
+        return None
+    try:
+        user, _, secret = base64.b64decode(entry["auth"]).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path}: the login for {name} cannot be read: `docker login {name}` again") from error
+    return user, secret
 
 
 def _ask_helper(
@@ -127,8 +154,13 @@ def _ask_helper(
         except subprocess.TimeoutExpired as error:
             raise InvalidInput(f"docker-credential-{helper} did not answer within {_HELPER_SECONDS} s") from error
         if not done.returncode:
-            body = json.loads(done.stdout)
-            return body["Username"], body["Secret"]
+            try:
+                body = json.loads(done.stdout)
+                return body["Username"], body["Secret"]
+            except (ValueError, KeyError, TypeError):
+                # Without the cause: it holds what the helper said, which may be a secret.
+                words = f"docker-credential-{helper} did not answer with Username and Secret as JSON"
+                raise InvalidInput(words) from None
     return None
 
 
@@ -154,20 +186,34 @@ def _google_login() -> tuple[str, str] | None:
     return "oauth2accesstoken", found.token
 
 
-def _fetch_token(realm: str, query: list[tuple[str, str]], login: tuple[str, str] | None) -> str:
-    headers = {"Authorization": _basic(*login)} if login else {}
+def _fetch_token(realm: str, service: str, scopes: list[str], login: tuple[str, str] | None) -> str:
+    """Ask a token service. Source: distribution specification, "Token Authentication" and its OAuth2 variant."""
+    where = urlsplit(realm)
+    if where.scheme != "https" and not is_loopback(where.netloc):
+        raise AccessDenied(f"the registry wants the login sent to {realm}, which is not encrypted", status=401)
+    session = requests.Session()
+    session.trust_env = not is_loopback(where.netloc)
+    session.auth = lambda request: request  # else requests looks for a password in ~/.netrc
+    client, deadline = Client(session=session), Deadline.after(_TOKEN_SECONDS)
     try:
-        answer = requests.get(realm, params=query, headers=headers, timeout=_TOKEN_SECONDS)
-    except requests.RequestException as error:
-        raise ServiceUnreachable(f"the registry's token service {realm} does not answer") from error
-    if answer.status_code >= 400:
-        who = f"user {login[0]}" if login else "an anonymous user"
+        if login and login[0] == _IDENTITY:
+            form = {"grant_type": "refresh_token", "refresh_token": login[1], "client_id": "lading"}
+            form |= {"service": service, "scope": " ".join(scopes)}
+            answer = client.request("POST", realm, deadline=deadline, data=form)
+        else:
+            query = [("service", service), *(("scope", scope) for scope in scopes)]
+            headers = {"Authorization": _basic(*login)} if login else {}
+            answer = client.request("GET", realm, deadline=deadline, params=query, headers=headers)
+        body = answer.json()
+        return str(body.get("token") or body["access_token"])
+    except AccessDenied as error:
+        who = "an anonymous user" if not login else "this login" if login[0] == _IDENTITY else f"user {login[0]}"
         raise AccessDenied(
-            f"{realm}: {answer.status_code}: the registry gives {who} no token: `docker login`, or ask for access",
-            status=answer.status_code if answer.status_code in (401, 403) else 401,
-        )
-    body = answer.json()
-    return str(body.get("token") or body["access_token"])
+            f"{realm}: {error.status}: the registry gives {who} no token: `docker login`, or ask for access",
+            status=error.status,
+        ) from error
+    except (NotFound, ValueError, KeyError, AttributeError) as error:
+        raise RemoteError(f"the registry's token service {realm} did not answer with a token", status=502) from error
 
 
 def _basic(user: str, secret: str) -> str:

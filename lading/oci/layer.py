@@ -7,12 +7,13 @@ shrink, and storing them costs a sixteenth of the CPU time.
 
 import hashlib
 import os
+import shutil
 import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from lading.errors import InvalidModel, StorageError
@@ -66,17 +67,35 @@ def write_layer(source: Path, prefix: str, to: Path) -> Layer:
 def unpack(blob: Path, into: Path) -> None:
     """Unpack a layer (a tar, gzipped or not) into an existing directory.
 
-    Nothing may leave the directory: absolute names, ``..``, links that point outside and devices are refused
-    (PEP 706, the ``data`` filter).
+    Only what ``write_layer`` writes is taken, files and directories, so that nothing can leave the directory: absolute
+    names, ``..``, links and devices are refused. (The ``data`` filter of PEP 706 would do, but Python 3.11 has it only
+    from 3.11.4 on.)
 
     Raises:
         StorageError: the layer is damaged, holds something that is refused, or does not fit on the disk.
     """
     try:
         with storage_errors(into), tarfile.open(blob) as tar:
-            tar.extractall(into, filter="data")
+            for entry in tar:
+                _extract(tar, entry, into)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise StorageError(f"cannot unpack layer {blob.name} into {into}: {error}") from error
+
+
+def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, into: Path) -> None:
+    name = PurePosixPath(entry.name)
+    if name.is_absolute() or ".." in name.parts or not (entry.isdir() or entry.isreg()):
+        raise tarfile.TarError(f"expected files and directories that lie inside, found {entry.name!r}")
+    path = into / name
+    if entry.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(entry)
+    assert source is not None
+    with source, path.open("wb") as file:
+        shutil.copyfileobj(source, file, _COPY_BYTES)
+    path.chmod(0o755 if entry.mode & 0o111 else 0o644)
 
 
 def _entries(source: Path, prefix: str) -> Iterator[tuple[str, Path | None]]:

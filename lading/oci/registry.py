@@ -1,14 +1,17 @@
-"""A registry as the distribution specification 1.1 has it: manifests by tag and digest."""
+"""A registry as the distribution specification 1.1 has it: manifests by tag and digest, blobs by digest."""
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from lading.errors import InvalidReference, NotFound, RemoteError
+from lading.errors import DeadlineExceeded, InvalidReference, NotFound, RemoteError, ServiceUnreachable
 from lading.http import Client
-from lading.oci.auth import RegistryAuth
+from lading.oci.auth import RegistryAuth, is_loopback
 from lading.oci.image import MANIFEST_TYPE, digest_of
 from lading.values import DIGEST
 from lading.wait import Deadline
@@ -24,7 +27,9 @@ _REFERENCE = re.compile(
     r"(?P<name>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
     r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_LOOPBACK = re.compile(r"(localhost|127\.[\d.]+|\[::1\])(:\d+)?")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,15 @@ class Reference:
         return cls(host, name, found["tag"] or "", found["digest"] or "", written)
 
 
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or index as a registry has it."""
+
+    content: bytes
+    media_type: str
+    digest: str
+
+
 class Registry:
     """One registry and one repository in it.
 
@@ -69,7 +83,7 @@ class Registry:
     """
 
     def __init__(self, host: str, name: str, *, environ: Mapping[str, str]) -> None:
-        loopback = bool(_LOOPBACK.fullmatch(host))
+        loopback = is_loopback(host)
         session = requests.Session()
         session.trust_env = not loopback  # a proxy of the environment, but not on the way to this machine
         session.auth = RegistryAuth(host, environ, (f"repository:{name}:pull",))
@@ -87,21 +101,85 @@ class Registry:
             "HEAD", f"/manifests/{tag_or_digest}", deadline=deadline, headers={"Accept": _ACCEPTED}
         )
         digest = head.headers.get("Docker-Content-Digest", "")
-        return digest if DIGEST.fullmatch(digest) else digest_of(self.manifest(tag_or_digest, deadline=deadline))
+        return digest if DIGEST.fullmatch(digest) else self.manifest(tag_or_digest, deadline=deadline).digest
 
-    def manifest(self, tag_or_digest: str, *, deadline: Deadline) -> bytes:
-        """The bytes of a manifest or index.
+    def manifest(self, tag_or_digest: str, *, deadline: Deadline) -> Manifest:
+        """A manifest or index, as its bytes are.
 
         Raises:
             NotFound: there is no such manifest.
             RemoteError: the bytes do not have the digest that was asked for.
         """
-        answer = self._client.request(
-            "GET", f"/manifests/{tag_or_digest}", deadline=deadline, headers={"Accept": _ACCEPTED}
-        )
-        if DIGEST.fullmatch(tag_or_digest) and digest_of(answer.content) != tag_or_digest:
+        answer = self._get(f"/manifests/{tag_or_digest}", deadline, headers={"Accept": _ACCEPTED})
+        digest = digest_of(answer.content)
+        if DIGEST.fullmatch(tag_or_digest) and digest != tag_or_digest:
             raise RemoteError(f"{answer.url}: the registry sent other bytes than those of the digest", status=502)
-        return answer.content
+        return Manifest(answer.content, answer.headers.get("Content-Type", "").partition(";")[0], digest)
+
+    def has_blob(self, digest: str, *, deadline: Deadline) -> bool:
+        """Whether the repository has a blob.
+
+        Raises:
+            AccessDenied: we may not read the repository.
+            ServiceUnreachable: the registry does not answer.
+        """
+        try:
+            self._client.request("HEAD", f"/blobs/{digest}", deadline=deadline)  # a redirect says that it is there
+        except NotFound:
+            return False
+        return True
+
+    def blob(self, digest: str, *, deadline: Deadline) -> Iterator[bytes]:
+        """The bytes of a blob in pieces of up to 1 MiB; believe them only when the last one came without an error.
+
+        Raises:
+            NotFound: there is no such blob.
+            RemoteError: the bytes do not have the digest.
+            ServiceUnreachable: the connection was lost.
+        """
+        # As it is stored: a layer that is a gzip file must not be unpacked on the way.
+        answer = self._get(f"/blobs/{digest}", deadline, headers={"Accept-Encoding": "identity"}, stream=True)
+        hashed = hashlib.sha256()
+        with answer:
+            try:
+                for piece in answer.iter_content(_CHUNK_BYTES):
+                    hashed.update(piece)
+                    yield piece
+            except requests.RequestException as error:
+                raise ServiceUnreachable(f"blob {digest}: the connection was lost while it was read") from error
+        if f"sha256:{hashed.hexdigest()}" != digest:
+            raise RemoteError(f"blob {digest}: the registry sent other bytes than those of the digest", status=502)
+
+    def _get(self, path: str, deadline: Deadline, **options: Any) -> requests.Response:
+        """GET, and go where the registry sends us: many keep blobs in a storage service behind a signed URL."""
+        answer = self._client.request("GET", path, deadline=deadline, **options)
+        for _ in range(_MAX_REDIRECTS):
+            if answer.status_code not in _REDIRECTS:
+                return answer
+            there = urljoin(str(answer.url), answer.headers.get("Location", ""))
+            where = urlsplit(there)
+            if where.scheme != "https" and not is_loopback(where.netloc):
+                raise RemoteError(f"{answer.url}: the registry sends us on to {where.netloc}, unencrypted", status=502)
+            answer.close()
+            answer = _get_elsewhere(there, path, deadline, **options)
+        raise RemoteError(f"{path}: the registry sends us on more than {_MAX_REDIRECTS} times", status=502)
+
+
+def _get_elsewhere(url: str, path: str, deadline: Deadline, **options: Any) -> requests.Response:
+    """GET without our credentials: a signed URL holds its own, which is why no message shows it."""
+    host = urlsplit(url).netloc
+    session = requests.Session()
+    session.trust_env = not is_loopback(host)
+    session.auth = lambda request: request  # else requests looks for a password in ~/.netrc
+    where = f"{path}: {host}, where the registry keeps it,"
+    try:
+        return Client(session=session).request("GET", url, deadline=deadline, **options)
+    except NotFound:
+        raise NotFound(f"{where} does not have it") from None
+    except RemoteError as error:
+        raise RemoteError(f"{where} answers {error.status}", status=error.status) from None
+    except (ServiceUnreachable, DeadlineExceeded):
+        raise ServiceUnreachable(f"{where} does not answer") from None
 
 
 def resolve_image(image: str, *, environ: Mapping[str, str], deadline: Deadline) -> str:

@@ -71,12 +71,13 @@ def compile_for(
     """
     found = list(sources)
     if overlay:
-        overlay.check_steps([source.pipeline for source in found])
+        laid = overlay.apply_all(source.pipeline for source in found)
+        found = [source.with_pipeline(pipeline) for source, pipeline in zip(found, laid, strict=True)]
     if images:
         own = {name for source in found for name in source.pipeline.images() if name.startswith(OWN_PREFIX)}
         names = resolve_images(sorted(own), images, environ=environ, deadline=deadline)
         found = [source.with_pipeline(with_images(source.pipeline, names)) for source in found]
-    return [source.with_pipeline(overlay.apply(source.pipeline)) for source in found] if overlay else found
+    return found
 
 
 def place_below(folder: Path, sources: Iterable[Compiled]) -> list[Compiled]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lading.errors import InvalidInput
+from lading.errors import InvalidInput, LadingError
 from lading.storage import read_bytes
 
 SCHEMA_MAJOR = "2"
@@ -70,8 +70,12 @@ class Pipeline:
 
         Raises:
             InvalidInput: it is not a compiled KFP v2 pipeline.
+            LadingError: PyYAML is not installed.
         """
-        import yaml
+        try:
+            import yaml
+        except ImportError as error:
+            raise LadingError("reading a pipeline needs PyYAML: pip install 'lading[pipelines]'") from error
 
         try:
             documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))

@@ -14,11 +14,9 @@ _WEIGHT = "a whole number from 1 to 100"
 
 # A list: any number of what it holds. A dict: a message, `!` marks what it must have. A tuple: one of these words.
 _LABELS: dict[str, Any] = {"labels": _TEXTS, "annotations": _TEXTS}
-_REQUIREMENT = {
-    "key!": _TEXT,
-    "operator!": ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
-    "values": [_TEXT],
-}
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+_EXPRESSION = {"key!": _TEXT, "operator!": _OPERATORS, "values": [_TEXT]}
+_REQUIREMENT = {"key!": _TEXT, "operator!": (*_OPERATORS, "Gt", "Lt"), "values": [_TEXT]}
 SETTINGS: dict[str, Any] = {
     "secretAsEnv": [
         {"secretName!": _TEXT, "keyToEnv!": [{"secretKey!": _TEXT, "envVar!": _TEXT}], "optional": _TRUTH},
@@ -45,6 +43,18 @@ SETTINGS: dict[str, Any] = {
     "enabledSharedMemory": {"volumeName!": _TEXT, "size": _TEXT},
     "nodeSelector": {"labels!": _TEXTS},
     "nodeAffinity": [{"matchExpressions": [_REQUIREMENT], "matchFields": [_REQUIREMENT], "weight": _WEIGHT}],
+    "podAffinity": [
+        {
+            "topologyKey!": _TEXT,
+            "matchPodLabels": _TEXTS,
+            "matchPodExpressions": [_EXPRESSION],
+            "namespaces": [_TEXT],
+            "matchNamespaceLabels": _TEXTS,
+            "matchNamespaceExpressions": [_EXPRESSION],
+            "weight": _WEIGHT,
+            "anti": _TRUTH,
+        }
+    ],
     "tolerations": [
         {
             "key": _TEXT,

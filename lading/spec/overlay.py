@@ -58,24 +58,31 @@ class Overlay:
             check_settings(settings, f"{source}: {step}")
         return cls({str(step): settings for step, settings in found.items()}, source)
 
-    def check_steps(self, pipelines: Iterable[Pipeline]) -> None:
-        """See that every step that is named is in one of the pipelines.
+    def apply(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline with these settings in its platform document, over those that it may have.
 
         Raises:
-            InvalidInput: names those that are not, and those that there are.
+            InvalidInput: a step that is named is not there, or two steps that KFP compiled to one executor are given
+                different settings.
         """
+        return self.apply_all([pipeline])[0]
+
+    def apply_all(self, pipelines: Iterable[Pipeline]) -> list[Pipeline]:
+        """Several pipelines with these settings; a step that is named must be in one of them.
+
+        Raises:
+            InvalidInput: as for ``apply``.
+        """
+        found = list(pipelines)
+        self._check_steps(found)
+        return [self._applied(pipeline) for pipeline in found]
+
+    def _check_steps(self, pipelines: Iterable[Pipeline]) -> None:
         known = dict.fromkeys(step.name for pipeline in pipelines for step in _containers(pipeline))
         if unknown := [step for step in self.settings if step != EVERY_STEP and step not in known]:
             raise InvalidInput(f"{self.source}: no step {', '.join(unknown)} (there are: {', '.join(known)}; '*': all)")
 
-    def apply(self, pipeline: Pipeline) -> Pipeline:
-        """The pipeline with these settings in its platform document, over those that it may have.
-
-        Steps of the overlay that this pipeline lacks are passed over; ``check_steps`` refuses them.
-
-        Raises:
-            InvalidInput: two steps that KFP compiled to one executor are given different settings.
-        """
+    def _applied(self, pipeline: Pipeline) -> Pipeline:
         executors: dict[str, dict[str, Any]] = {}
         first: dict[str, str] = {}
         for step in _containers(pipeline):

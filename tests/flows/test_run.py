@@ -219,7 +219,7 @@ def test_the_runner_ends_with_whoever_started_it(bench: Bench) -> None:
     ("words", "code", "message"),
     [
         (["nope"], 2, "unknown pipeline 'nope' (known: release)"),
-        (["release", "--set", "nope=1"], 2, "'nope' is not a parameter (there are: data"),
+        (["release", "--set", "nope=1"], 2, "'nope' is not a parameter (there are: base, data"),
         (["release", "--set", "recipe"], 2, "expected KEY=VALUE, received 'recipe'"),
         (["missing.yaml"], 2, "no compiled pipeline at missing.yaml"),
     ],

@@ -1,4 +1,3 @@
-import contextlib
 import gzip
 import hashlib
 import io
@@ -75,10 +74,23 @@ def test_nothing_leaves_the_directory(tmp_path: Path, name: str) -> None:
     with tarfile.open(layer, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo(name))
     (tmp_path / "in" / "here").mkdir(parents=True)
-    with contextlib.suppress(StorageError):  # an absolute name may also be taken as a relative one
+    with pytest.raises(StorageError, match="lie inside, found"):
         unpack(layer, tmp_path / "in" / "here")
     assert not (tmp_path / "in" / "outside").exists()
     assert not Path("/etc/outside").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_neither_links_nor_devices_are_unpacked(tmp_path: Path, kind: bytes) -> None:
+    layer = tmp_path / "evil"
+    with tarfile.open(layer, "w:gz") as tar:
+        entry = tarfile.TarInfo("way-out")
+        entry.type, entry.linkname = kind, "/etc"
+        tar.addfile(entry)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(StorageError, match="way-out"):
+        unpack(layer, tmp_path / "here")
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_a_damaged_layer_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""The step images: what is in them, and the release pipeline in them, from data to traffic."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from lading.flows.publish import step_images
+from lading.local.lifecycle import start, status, stop
+from lading.wait import Deadline
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS, STEPS_TRAIN = step_images()
+COMPRESSED_MB = 120
+pytestmark = [pytest.mark.images, pytest.mark.timeout(600)]
+
+
+def docker(*words: object, **options: object) -> "subprocess.CompletedProcess[str]":
+    command = ["docker", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
+
+
+def python(image: str, program: str) -> str:
+    done = docker("run", "--rm", "--network=none", "--read-only", "--tmpfs", "/tmp",
+                  "-e", "_KFP_RUNTIME=true", image, "python3", "-c", program)  # fmt: skip
+    assert not done.returncode, done.stderr
+    return str(done.stdout.strip())
+
+
+@pytest.mark.parametrize("image", [STEPS, STEPS_TRAIN])
+def test_it_runs_as_nobody_on_a_file_system_that_it_cannot_write(image: str) -> None:
+    assert python(image, "import os, lading; print(os.getuid(), lading.__version__)") == "65532 0.1.0"
+    assert python(image, "import kfp.dsl.executor_main, google.cloud.storage; print('ok')") == "ok"
+
+
+def test_only_the_training_image_has_tensorflow() -> None:
+    program = "import importlib.util as u; print(bool(u.find_spec('tensorflow')), bool(u.find_spec('kubernetes')))"
+    assert python(STEPS, program) == "False False"
+    assert python(STEPS_TRAIN, program) == "True False"
+
+
+def test_the_small_image_is_small(tmp_path: Path) -> None:
+    saved = tmp_path / "image.tar"
+    assert not docker("save", "-o", saved, STEPS).returncode
+    subprocess.run(["gzip", "-6", saved], check=True)
+    assert (tmp_path / "image.tar.gz").stat().st_size / 1e6 <= COMPRESSED_MB
+
+
+def test_images_list_knows_that_they_are_built() -> None:
+    done = subprocess.run([sys.executable, "-m", "lading", "images", "list", "--json"], capture_output=True, check=True)
+    assert [one["built"] for one in json.loads(done.stdout)] == [True, True]
+
+
+@pytest.mark.skipif(not shutil.which("docker-registry"), reason="Debian's docker-registry is not installed")
+def test_they_are_published_by_digest_and_the_pipeline_pinned_to_them(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path}/data\nhttp:\n  addr: 127.0.0.1:5018\n"
+    )
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
+    try:
+        prefix = "127.0.0.1:5018/team"
+        pushed = subprocess.run(
+            [sys.executable, "-m", "lading", "images", "push", "--to", prefix, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not pushed.returncode, pushed.stderr
+        images = json.loads(pushed.stdout)
+        assert [image.partition("@")[0] for image in images] == [f"{prefix}/steps", f"{prefix}/steps-train"]
+        words = ["compile", "release", "--images", prefix, "--out", str(tmp_path / "out")]
+        subprocess.run([sys.executable, "-m", "lading", *words], check=True, capture_output=True)
+        text = next((tmp_path / "out").rglob("release.yaml")).read_text()
+        assert all(image in text for image in images)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    stop(tmp_path / "lading" / "local", deadline=Deadline.after(60))
+
+
+def test_the_release_pipeline_in_its_images_promotes_and_rejects(home: Path) -> None:
+    start(home / "lading" / "local", deadline=Deadline.after(30))
+    shutil.copy(ROOT / "docs" / "examples" / "penguins.py", home / "recipe.py")
+    (home / "data").mkdir()
+    rows = ["species,island,bill_length_mm,bill_depth_mm,flipper_length_mm,body_mass_g"]
+    kinds = {"Adelie": (38, 18, 190, 3700), "Chinstrap": (49, 18, 196, 3750), "Gentoo": (47, 15, 217, 5100)}
+    for row in range(150):
+        name = list(kinds)[row % 3]
+        rows.append(",".join([name, "Dream", *(f"{value * (1 + row % 7 / 100)}" for value in kinds[name])]))
+    (home / "data" / "penguins.csv").write_text("\n".join(rows))
+
+    def run(**parameters: str) -> "subprocess.CompletedProcess[str]":
+        given = {"service": "penguins", "repository": "lading.local/penguins", "recipe": f"{home}/recipe.py",
+                 "data": f"{home}/data", **parameters}  # fmt: skip
+        pipeline = ROOT / "pipelines" / "compiled" / "release.yaml"
+        command = [sys.executable, "-W", "ignore", Path(__file__).parent / "docker_runner.py", pipeline,
+                   home / "runs", home, *(f"{key}={value}" for key, value in given.items())]  # fmt: skip
+        return subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, timeout=500, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    first = run()
+    assert first.returncode == 0, first.stdout[-4000:] + first.stderr[-4000:]
+    (service,) = status(home / "lading" / "local", deadline=Deadline.after(10))
+    row = {"inputs": {"measures": [[38, 18, 190, 3700]], "island": [1]}}
+    answer = requests.post(f"{service['url']}/v1/models/penguins:predict", json=row, timeout=30).json()
+    assert max(range(3), key=answer["outputs"][0].__getitem__) == 0
+
+    second = run(hyperparameters='{"epochs": 1, "learning_rate": 1e-9}')
+    assert second.returncode == 1
+    assert "Inner task failed: 'reject-2'" in re.sub(r"\x1b\[\d+m", "", second.stdout), second.stdout[-4000:]
+    (after,) = status(home / "lading" / "local", deadline=Deadline.after(10))
+    assert after["traffic"] == service["traffic"]
