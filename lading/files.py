@@ -10,6 +10,9 @@ from pathlib import Path
 
 from lading.errors import StorageError
 
+LAST_FILE = "saved_model.pb"
+"""TensorFlow Serving takes a version directory for complete when this is in it."""
+
 
 def state_dir(environ: Mapping[str, str]) -> Path:
     """The directory of lading's own state: ``$XDG_STATE_HOME/lading``, else ``~/.local/state/lading``.
@@ -47,7 +50,9 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
 def whole_directory(path: Path) -> Iterator[Path]:
     """Give a scratch directory beside ``path``; rename it to ``path`` when the block succeeds, else remove it.
 
-    An existing directory at ``path`` is replaced.
+    An existing directory at ``path`` is replaced. Where a directory cannot be renamed (a bucket that is mounted, as
+    ``/gcs`` is in a step on Vertex AI), its files are copied, ``saved_model.pb`` last: its presence tells a model server
+    that the model is whole.
 
     Raises:
         StorageError: the disk is full or the place cannot be written; ``path`` is as it was.
@@ -60,14 +65,34 @@ def whole_directory(path: Path) -> Iterator[Path]:
             scratch.chmod(0o755)
             if path.exists():
                 old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-                path.replace(old / "old")
-                scratch.replace(path)
+                _move(path, old / "old")
+                _move(scratch, path)
                 shutil.rmtree(old)
             else:
-                scratch.replace(path)
+                _move(scratch, path)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+
+
+def _move(source: Path, to: Path) -> None:
+    """Rename a directory, or copy and remove it where that is refused."""
+    try:
+        source.replace(to)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        files = sorted((path for path in source.rglob("*") if path.is_file()), key=lambda p: p.name == LAST_FILE)
+        try:
+            to.mkdir()
+            for file in files:
+                there = to / file.relative_to(source)
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, there)
+        except BaseException:
+            shutil.rmtree(to, ignore_errors=True)
+            raise
+        shutil.rmtree(source, ignore_errors=True)
 
 
 def _make_parent(path: Path) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -62,3 +63,19 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match="choose a place that this user can write"):
         write_atomic(tmp_path / "file", "x")
+
+
+def test_a_directory_that_cannot_be_renamed_is_copied(tmp_path: Path) -> None:
+    """As on a mounted bucket. Here the scratch directory is a mount point, which the kernel refuses to rename."""
+    with contextlib.ExitStack() as unmount:
+        with whole_directory(tmp_path / "model") as scratch:
+            mounted = subprocess.run(["mount", "-t", "tmpfs", "none", scratch], capture_output=True, check=False)
+            if mounted.returncode:
+                pytest.skip("needs the right to mount")
+            unmount.callback(subprocess.run, ["umount", scratch], check=True)
+            (scratch / "variables").mkdir()
+            (scratch / "variables" / "data").write_bytes(b"weights")
+            (scratch / "saved_model.pb").write_bytes(b"graph")
+        assert (tmp_path / "model" / "variables" / "data").read_bytes() == b"weights"
+        newest = max((p for p in (tmp_path / "model").rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns)
+        assert newest.name == "saved_model.pb"

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "lading.export": VERB | {"lading.recipes", "tensorflow", "keras"},
     "lading.spec": BASE | {"lading.spec", "lading.storage", "lading.oci", "lading.http", "yaml"},
     "lading.backends": BASE
-    | {"lading.backends", "lading.http", "lading.spec"}
+    | {"lading.backends", "lading.http", "lading.spec", "lading.storage"}
     | {"kfp", "kfp_server_api", "urllib3", "google", "requests", "yaml"},
     "lading.flows": VERB
     | {"lading.flows", "lading.settle", "lading.champion", "lading.spec", "lading.backends", "lading.recipes"}
