@@ -10,10 +10,10 @@ IMAGE_TAG := 0.1.0-python3.12
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test test-vertex1 base images test-images lint types compile lock clean
+.PHONY: help setup data run stop test test-vertex1 base images test-images test-cloud lint types compile lock clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.done ## make .venv with everything that run and test need
 
@@ -50,7 +50,7 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 	test -x .venv-vertex1/bin/python || $(PYTHON) -m venv .venv-vertex1
 	.venv-vertex1/bin/python -m pip install --disable-pip-version-check -q 'google-cloud-aiplatform<2' 'google-cloud-storage' \
 		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
-	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_backend.py $(ARGS)
+	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py $(ARGS)
 
 base: ## make lading-base, for machines that can pull no image: Debian's Python, by mmdebstrap (make images BASE=lading-base)
 	containers/make_base.sh lading-base
@@ -64,6 +64,10 @@ images: ## build the step images with Docker (BASE=…, DOCKER_ARGS=…)
 test-images: setup ## the release pipeline in the step images, through kfp's DockerRunner
 	$(BIN)/python -m pip install --disable-pip-version-check -q 'docker>=7'
 	$(BIN)/python -m pytest -q -m images tests/containers $(ARGS)
+
+test-cloud: setup ## the backends against the real services: PROJECT=… REGION=… ROOT=gs://…, or KFP=https://…
+	@test -n "$(PROJECT)$(KFP)" || { echo "say where: make test-cloud PROJECT=… REGION=… ROOT=gs://… (or KFP=https://…)" >&2; exit 2; }
+	PROJECT=$(PROJECT) REGION=$(REGION) ROOT=$(ROOT) KFP=$(KFP) $(BIN)/python -m pytest -q -m cloud tests/cloud $(ARGS)
 
 lint: setup ## style
 	$(BIN)/ruff check .

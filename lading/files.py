@@ -51,8 +51,8 @@ def whole_directory(path: Path) -> Iterator[Path]:
     """Give a scratch directory beside ``path``; rename it to ``path`` when the block succeeds, else remove it.
 
     An existing directory at ``path`` is replaced. Where a directory cannot be renamed (a bucket that is mounted, as
-    ``/gcs`` is in a step on Vertex AI), its files are copied, ``saved_model.pb`` last: its presence tells a model server
-    that the model is whole.
+    ``/gcs`` is in a step on Vertex AI), its files are copied, ``saved_model.pb`` last: its presence tells a model
+    server that the model is whole.
 
     Raises:
         StorageError: the disk is full or the place cannot be written; ``path`` is as it was.

@@ -4,12 +4,17 @@
 switch.
 """
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
 from lading.files import storage_errors, write_atomic
+
+RETRY_SECONDS = 20.0
+"""For how long Cloud Storage is asked again when it does not answer; its client's own choice is two minutes."""
 
 
 def is_remote(uri: str) -> bool:
@@ -39,10 +44,9 @@ def read_bytes(uri: str) -> bytes:
         InvalidReference: the URI has an unknown scheme.
     """
     if is_remote(uri):
-        bucket, name = _split(uri)
-        blob = _bucket(bucket).blob(name)
-        content: bytes = _google(lambda: blob.download_as_bytes(), uri)
-        return content
+        with _blob(uri) as blob:
+            content: bytes = blob.download_as_bytes(retry=_retry())
+            return content
     path = local_path(uri)
     try:
         with storage_errors(path):
@@ -61,9 +65,8 @@ def write_bytes(uri: str, content: bytes) -> None:
         InvalidReference: the URI has an unknown scheme.
     """
     if is_remote(uri):
-        bucket, name = _split(uri)
-        blob = _bucket(bucket).blob(name)
-        _google(lambda: blob.upload_from_string(content, "application/octet-stream"), uri)
+        with _blob(uri) as blob:
+            blob.upload_from_string(content, "application/octet-stream", retry=_retry())
     else:
         write_atomic(local_path(uri), content)
 
@@ -76,9 +79,8 @@ def exists(uri: str) -> bool:
         StorageError: it could not be looked at.
     """
     if is_remote(uri):
-        bucket, name = _split(uri)
-        blob = _bucket(bucket).blob(name)
-        return bool(_google(blob.exists, uri))
+        with _blob(uri) as blob:
+            return bool(blob.exists(retry=_retry()))
     return local_path(uri).is_file()
 
 
@@ -100,15 +102,12 @@ def list_files(prefix: str, *, limit: int | None = None) -> list[str]:
             found = [str(root)] if root.is_file() else sorted(str(path) for path in root.rglob("*") if path.is_file())
         return found[:limit]
     bucket, _, name = prefix.removeprefix("gs://").partition("/")
-    listing = _bucket(bucket).list_blobs
-
-    def names() -> list[str]:
+    with _bucket(bucket, prefix) as opened:
         # A prefix is text to Cloud Storage, so "data" would also find "data-old/x".
-        exact = [blob.name for blob in listing(prefix=name, max_results=1) if blob.name == name]
-        below = listing(prefix=f"{name.rstrip('/')}/" if name else "", max_results=limit)
-        return exact or [blob.name for blob in below if not blob.name.endswith("/")]
-
-    return [f"gs://{bucket}/{found}" for found in _google(names, prefix)][:limit]
+        exact = [blob.name for blob in opened.list_blobs(prefix=name, max_results=1, retry=_retry())]
+        below = opened.list_blobs(prefix=f"{name.rstrip('/')}/" if name else "", max_results=limit, retry=_retry())
+        names = [name] if name in exact else [blob.name for blob in below if not blob.name.endswith("/")]
+    return [f"gs://{bucket}/{found}" for found in names][:limit]
 
 
 def copy_file(uri: str, to: Path) -> Path:
@@ -123,9 +122,8 @@ def copy_file(uri: str, to: Path) -> Path:
         to.parent.mkdir(parents=True, exist_ok=True)
         try:
             if is_remote(uri):
-                bucket, name = _split(uri)
-                blob = _bucket(bucket).blob(name)
-                _google(lambda: blob.download_to_filename(str(scratch)), uri)
+                with _blob(uri) as blob:
+                    blob.download_to_filename(str(scratch), retry=_retry())
             else:
                 source = local_path(uri)
                 if not source.is_file():
@@ -149,25 +147,34 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def _bucket(name: str) -> Any:
+@contextlib.contextmanager
+def _blob(uri: str) -> Iterator[Any]:
+    bucket, name = _split(uri)
+    with _bucket(bucket, uri) as opened:
+        yield opened.blob(name)
+
+
+@contextlib.contextmanager
+def _bucket(name: str, uri: str) -> Iterator[Any]:
+    """A bucket of google-cloud-storage, whose errors about ``uri`` come out in lading's words."""
     try:
         from google.cloud import storage
     except ImportError as error:
         raise InvalidReference(f"gs://{name} needs the Google Cloud extra: pip install 'lading[gcp]'") from error
-    return _google(lambda: storage.Client().bucket(name), f"gs://{name}")
-
-
-def _google(call: Any, uri: str) -> Any:
-    """Run a google-cloud-storage call and put its errors into lading's words."""
+    import requests
     from google.api_core import exceptions
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
 
     try:
-        return call()
+        # Without a project: objects need none, and the client would refuse to start where it finds none.
+        with contextlib.closing(storage.Client(project=None)) as client:
+            yield client.bucket(name)
     except exceptions.NotFound as error:
-        bucket = uri.removeprefix("gs://").partition("/")[0]
-        missing = f"no bucket {bucket}" if "bucket does not exist" in str(error) else f"no object at {uri}"
-        raise NotFound(missing) from error
+        if "bucket does not exist" not in str(error):
+            raise NotFound(f"no object at {uri}") from error
+        raise NotFound(
+            f"no bucket {name}: is it written rightly? `gcloud storage buckets create gs://{name}` makes it"
+        ) from error
     except (exceptions.Unauthorized, exceptions.Forbidden) as error:
         raise AccessDenied(
             f"{uri}: {error.message}. Who asks needs roles/storage.objectUser (or objectViewer) on the bucket",
@@ -178,5 +185,20 @@ def _google(call: Any, uri: str) -> Any:
             f"{uri}: no Google credentials here: `gcloud auth application-default login`, or set "
             "GOOGLE_APPLICATION_CREDENTIALS"
         ) from error
+    except (exceptions.RetryError, requests.RequestException) as error:
+        raise StorageError(
+            f"{uri}: Cloud Storage does not answer: does this machine reach it, through a proxy if need be? ({error})"
+        ) from error
+    except RefreshError as error:
+        raise AccessDenied(
+            f"{uri}: the Google credentials have expired or were revoked: `gcloud auth application-default login`",
+            status=401,
+        ) from error
     except (exceptions.GoogleAPIError, GoogleAuthError) as error:
         raise StorageError(f"{uri}: {error}") from error
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(RETRY_SECONDS)

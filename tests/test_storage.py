@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fakes.storage_server import Storage
 
-from lading.errors import AccessDenied, InvalidReference, NotFound
+from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
 from lading.storage import copy_file, exists, join, list_files, read_bytes, write_bytes
 
 
@@ -83,3 +83,35 @@ def test_a_bucket_that_is_missing_or_denied_says_so(storage: Storage) -> None:
             call("gs://nowhere/a")
         with pytest.raises(AccessDenied, match=r"roles/storage\.object"):
             call("gs://secret/a")
+
+
+def test_a_bucket_that_is_missing_comes_with_the_command_that_makes_it(storage: Storage) -> None:
+    with pytest.raises(NotFound, match=r"no bucket nowhere: .*gcloud storage buckets create gs://nowhere"):
+        write_bytes("gs://nowhere/a", b"")
+
+
+def test_a_server_that_stumbles_is_asked_again(storage: Storage) -> None:
+    storage.failures += [503, 429]
+    assert read_bytes("gs://bucket/data/train.gz") == b"content" * 1000
+    storage.failures += [503]
+    write_bytes("gs://bucket/new", b"1")
+    assert storage.buckets["bucket"]["new"].content == b"1"
+
+
+def test_a_server_that_is_away_is_told_before_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Storage()
+    server.close()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setattr("lading.storage.RETRY_SECONDS", 1.0)
+    for call in (read_bytes, exists, list_files, lambda uri: write_bytes(uri, b"")):
+        with pytest.raises(StorageError, match="gs://bucket/a: Cloud Storage does not answer"):
+            call("gs://bucket/a")
+
+
+def test_without_credentials_the_way_to_log_in_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(StorageError, match="gcloud auth application-default login"):
+        read_bytes("gs://bucket/a")

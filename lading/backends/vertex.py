@@ -1,21 +1,24 @@
 """Vertex AI Pipelines (the product is now called "Gemini Enterprise Agent Platform").
 
 Through the service clients of google-cloud-aiplatform 1.x or 2.x (``google.cloud.aiplatform_v1``): they cost half of
-the SDK's import, send one request a call, and make no bucket that nobody asked for.
-
+the SDK's import, send one request a call, and make no bucket that nobody asked for. Over REST, not gRPC: gRPC reports
+credentials that have expired as a service that is away ("503 Getting metadata from plugin failed"), and knows no
+server without TLS.
 
 API: ``google.cloud.aiplatform.v1``, PipelineService and ScheduleService.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lading import storage
 from lading.backends.base import RemoteRun, RunView, Schedule, StepView, Submission
 from lading.backends.google_errors import translated
-from lading.errors import InvalidInput
+from lading.backends.google_logs import last_lines
+from lading.backends.vertex_view import step_names, view_of
+from lading.errors import AccessDenied, InvalidInput, LadingError, NotFound
 from lading.http import Client
 from lading.wait import Deadline, poll
 
@@ -26,23 +29,6 @@ TOKEN_VARIABLE = "CLOUDSDK_AUTH_ACCESS_TOKEN"
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _CONSOLE = "https://console.cloud.google.com/vertex-ai"
-_RUN_STATES = {
-    "SUCCEEDED": "succeeded",
-    "FAILED": "failed",
-    "CANCELLED": "cancelled",
-    "CANCELLING": "cancelling",
-    "PAUSED": "paused",
-    "QUEUED": "pending",
-    "PENDING": "pending",
-}
-_STEP_STATES = {
-    "PENDING": "pending",
-    "SUCCEEDED": "succeeded",
-    "FAILED": "failed",
-    "CANCELLED": "cancelled",
-    "SKIPPED": "succeeded",  # Vertex's word for a step whose result came from the cache
-    "NOT_TRIGGERED": "skipped",
-}
 
 
 @dataclass(frozen=True)
@@ -54,11 +40,6 @@ class _Access:
     """Of the Vertex API, with scheme when it is not HTTPS."""
     logging: str
 
-    @property
-    def transport(self) -> str:
-        """gRPC, but not without TLS: the client has no way to."""
-        return "rest" if self.endpoint.startswith("http://") else "grpc"
-
 
 class VertexBackend:
     """Vertex AI Pipelines in one project and region."""
@@ -69,6 +50,8 @@ class VertexBackend:
         self._project, self._region, self._access = project, region, access
         self._where = f"vertex:{project}/{region}"
         self._parent = f"projects/{project}/locations/{region}"
+        self._names: dict[str, frozenset[str]] = {}
+        self._clients: dict[Any, Any] = {}
 
     @classmethod
     def connect(cls, project: str, region: str, *, environ: Mapping[str, str]) -> "VertexBackend":
@@ -97,17 +80,25 @@ class VertexBackend:
         return cls(project, region, _Access(found, endpoint, logging))
 
     def submit(self, submission: Submission, *, deadline: Deadline) -> RemoteRun:
-        """Start a pipeline job, whose id is the submission's name."""
+        """Start a pipeline job, whose id is the submission's name.
+
+        Raises:
+            LadingError: besides what every method raises: the job was started but could not join its experiment.
+        """
+        job = self._job(submission)
         with translated(self._where):
             made = self._pipelines().create_pipeline_job(
-                parent=self._parent,
-                pipeline_job=self._job(submission),
-                pipeline_job_id=submission.name,
-                timeout=deadline.remaining(),
+                parent=self._parent, pipeline_job=job, pipeline_job_id=submission.name, timeout=_seconds(deadline)
             )
         if submission.experiment:
-            with translated(self._where, f"experiment {submission.experiment}"):
-                self._join_experiment(made, submission.experiment, deadline)
+            try:
+                with translated(self._where, f"experiment {submission.experiment}"):
+                    self._join_experiment(made, submission.experiment, deadline)
+            except LadingError as error:
+                raise LadingError(
+                    f"run {submission.name} was started and goes on, but it could not join the experiment "
+                    f"{submission.experiment}: {error}. Follow it: lading follow {submission.name} --to {self._where}"
+                ) from error
         return RemoteRun(submission.name, self.url(submission.name))
 
     def url(self, run_id: str) -> str:
@@ -117,33 +108,23 @@ class VertexBackend:
     def read(self, run_id: str, *, deadline: Deadline) -> RunView:
         """How a job stands."""
         with translated(self._where, f"run {run_id}"):
-            job = self._pipelines().get_pipeline_job(
-                name=self._job_name(run_id), timeout=max(0.1, deadline.remaining()), retry=None
-            )
-        state = job.state.name.removeprefix("PIPELINE_STATE_")
-        return RunView(_RUN_STATES.get(state, "running"), tuple(_steps(job)), job.error.message)
+            job = self._pipelines().get_pipeline_job(name=self._job_name(run_id), timeout=_seconds(deadline))
+        if run_id not in self._names:
+            self._names[run_id] = step_names(job)
+        return view_of(job, self._names[run_id])
 
     def logs(self, run_id: str, step: StepView, *, lines: int, deadline: Deadline) -> list[str]:
         """The last lines of a step's custom job, from Cloud Logging."""
         from google.auth.transport.requests import AuthorizedSession
 
-        job_id = step.log_key.rpartition("/")[2]
-        body = {
-            "resourceNames": [f"projects/{self._project}"],
-            "filter": f'resource.type="ml_job" AND resource.labels.job_id="{job_id}"',
-            "orderBy": "timestamp desc",
-            "pageSize": lines,
-        }
         with translated(self._where, f"the log of {step.name}"):
             client = Client(self._access.logging, session=AuthorizedSession(self._access.credentials))
-            answer = client.request("POST", "/v2/entries:list", json=body, deadline=deadline).json()
-        texts = [_text(entry) for entry in reversed(answer.get("entries", []))]
-        return "\n".join(texts).splitlines()[-lines:]
+            return last_lines(client, self._project, step, lines=lines, deadline=deadline)
 
     def cancel(self, run_id: str, *, deadline: Deadline) -> None:
         """Cancel a job."""
         with translated(self._where, f"run {run_id}"):
-            self._pipelines().cancel_pipeline_job(name=self._job_name(run_id), timeout=max(0.1, deadline.remaining()))
+            self._pipelines().cancel_pipeline_job(name=self._job_name(run_id), timeout=_seconds(deadline))
 
     def create_schedule(self, submission: Submission, *, cron: str, max_parallel: int, deadline: Deadline) -> Schedule:
         """Make a schedule of the scheduler API; its runs get ids of Vertex's making."""
@@ -160,39 +141,46 @@ class VertexBackend:
             create_pipeline_job_request=request,
         )
         with translated(self._where):
-            made = self._schedules().create_schedule(parent=self._parent, schedule=wanted, timeout=deadline.remaining())
+            made = self._schedules().create_schedule(parent=self._parent, schedule=wanted, timeout=_seconds(deadline))
         return self._schedule(made)
 
     def schedules(self, *, deadline: Deadline) -> list[Schedule]:
         """Every schedule of the region that has not come to its end."""
         with translated(self._where):
-            found = self._schedules().list_schedules(parent=self._parent, timeout=deadline.remaining())
+            found = self._schedules().list_schedules(parent=self._parent, timeout=_seconds(deadline))
             return [self._schedule(one) for one in found if one.state.name in ("ACTIVE", "PAUSED")]
 
     def set_schedule(self, schedule_id: str, *, active: bool, deadline: Deadline) -> None:
         """Pause or resume a schedule."""
         client, name = self._schedules(), f"{self._parent}/schedules/{schedule_id}"
         with translated(self._where, f"schedule {schedule_id}"):
-            (client.resume_schedule if active else client.pause_schedule)(name=name, timeout=deadline.remaining())
+            (client.resume_schedule if active else client.pause_schedule)(name=name, timeout=_seconds(deadline))
 
     def delete_schedule(self, schedule_id: str, *, deadline: Deadline) -> None:
         """Delete a schedule."""
         name = f"{self._parent}/schedules/{schedule_id}"
         with translated(self._where, f"schedule {schedule_id}"):
-            self._schedules().delete_schedule(name=name, timeout=deadline.remaining())
+            operation = self._schedules().delete_schedule(name=name, timeout=_seconds(deadline))
+            operation.result(timeout=_seconds(deadline))
 
     def _job(self, submission: Submission) -> Any:
-        """The job as the API takes it. A missing bucket is told here: the service would take the job and fail later."""
+        """The job as the API takes it, or what is wrong with it: the service would take the job and fail later."""
         from google.cloud.aiplatform_v1 import PipelineFailurePolicy, PipelineJob
         from google.protobuf import json_format
 
-        if submission.pipeline_root.startswith("gs://"):
-            storage.list_files(submission.pipeline_root, limit=1)
-        root = submission.pipeline_root or f"gs://{self._project}-vertex-pipelines-{self._region}"
+        if submission.platform:
+            raise InvalidInput(
+                f"{self._where}: the pipeline has a second document with platform settings, which Vertex refuses: send "
+                "it without, and keep settings for Kubernetes in an overlay (`lading compile --overlay kubernetes`)"
+            )
+        root = self._root(submission)
         with translated(self._where):
             runtime = PipelineJob.RuntimeConfig(gcs_output_directory=root)
-            values = {"parameterValues": submission.parameters}
-            json_format.ParseDict(values, PipelineJob.RuntimeConfig.pb(runtime))
+            try:
+                values = {"parameterValues": submission.parameters}
+                json_format.ParseDict(values, PipelineJob.RuntimeConfig.pb(runtime))
+            except json_format.ParseError as error:
+                raise InvalidInput(f"{self._where}: a parameter has no form in JSON: {error}") from error
             if submission.failure_policy:
                 policy = f"PIPELINE_FAILURE_POLICY_FAIL_{submission.failure_policy.upper()}"
                 runtime.failure_policy = PipelineFailurePolicy[policy]
@@ -205,11 +193,35 @@ class VertexBackend:
                 network=submission.network,
             )
 
+    def _root(self, submission: Submission) -> str:
+        """Where artifacts go, in a bucket that is there."""
+        # The SDK's own choice where nothing is given; it would make the bucket, and so hide a wrong project.
+        root = submission.pipeline_root or f"gs://{self._project}-vertex-pipelines-{self._region}"
+        try:
+            if storage.is_remote(root):
+                # A bucket that is denied is there, and it is the steps that must be allowed to write it, not who asks.
+                with contextlib.suppress(AccessDenied):
+                    storage.list_files(root, limit=1)
+        except NotFound as error:
+            if submission.pipeline_root:
+                raise
+            raise NotFound(
+                f"{self._where}: no pipeline root is given (--pipeline-root gs://BUCKET/PREFIX), and the default one "
+                f"is missing: {error}"
+            ) from error
+        return root
+
     def _join_experiment(self, job: Any, experiment: str, deadline: Deadline) -> None:
         """Make the job's context, which appears a moment after the job, a child of the experiment's."""
         from google.api_core.exceptions import AlreadyExists
         from google.cloud.aiplatform_v1 import Context, MetadataServiceClient
 
+        def context_of_job() -> str | None:
+            found = self._pipelines().get_pipeline_job(name=job.name, timeout=_seconds(deadline))
+            return found.job_detail.pipeline_run_context.name or None
+
+        # The first job of a project also makes the store, so the experiment comes second.
+        child = poll(context_of_job, deadline=deadline, what="the job's metadata context", first_seconds=1.0)
         client = self._service(MetadataServiceClient)
         store = f"{self._parent}/metadataStores/default"
         # Source: google.cloud.aiplatform.metadata.constants, which the SDK's own experiments use.
@@ -220,15 +232,9 @@ class VertexBackend:
             metadata={"experiment_deleted": False},
         )
         with contextlib.suppress(AlreadyExists):
-            client.create_context(parent=store, context=wanted, context_id=experiment, timeout=deadline.remaining())
-
-        def context_of_job() -> str | None:
-            found = self._pipelines().get_pipeline_job(name=job.name, timeout=max(0.1, deadline.remaining()))
-            return found.job_detail.pipeline_run_context.name or None
-
-        child = poll(context_of_job, deadline=deadline, what="the job's metadata context", first_seconds=1.0)
+            client.create_context(parent=store, context=wanted, context_id=experiment, timeout=_seconds(deadline))
         client.add_context_children(
-            context=f"{store}/contexts/{experiment}", child_contexts=[child], timeout=deadline.remaining()
+            context=f"{store}/contexts/{experiment}", child_contexts=[child], timeout=_seconds(deadline)
         )
 
     def _job_name(self, run_id: str) -> str:
@@ -246,12 +252,11 @@ class VertexBackend:
 
     def _service(self, kind: Any) -> Any:
         """A client of one service: unlike the SDK's objects it sends one request a call, within a given time."""
-        access = self._access
-        return kind(
-            credentials=access.credentials,
-            transport=access.transport,
-            client_options={"api_endpoint": access.endpoint},
-        )
+        if kind not in self._clients:
+            access = self._access
+            options = {"api_endpoint": access.endpoint}
+            self._clients[kind] = kind(credentials=access.credentials, transport="rest", client_options=options)
+        return self._clients[kind]
 
     def _schedule(self, schedule: Any) -> Schedule:
         id = schedule.name.rpartition("/")[2]
@@ -265,23 +270,5 @@ class VertexBackend:
         )
 
 
-def _steps(job: Any) -> Iterator[StepView]:
-    """The tasks that run something: groups and the pipeline itself have no executor."""
-    for task in job.job_detail.task_details:
-        state = task.state.name
-        main = task.executor_detail.container_detail.main_job or task.executor_detail.custom_job_detail.job
-        if not main and state not in ("SKIPPED", "NOT_TRIGGERED"):
-            continue
-        yield StepView(
-            task.task_name,
-            _STEP_STATES.get(state, "running"),
-            task.start_time.timestamp() if task.start_time else None,
-            task.end_time.timestamp() if task.end_time else None,
-            task.error.message,
-            main,
-        )
-
-
-def _text(entry: Mapping[str, Any]) -> str:
-    payload = entry.get("jsonPayload", {})
-    return str(entry.get("textPayload") or payload.get("message") or payload)
+def _seconds(deadline: Deadline) -> float:
+    return max(0.1, deadline.remaining())

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from lading.commands.common import add_parser, emit, table
@@ -28,8 +29,8 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _push(args: argparse.Namespace) -> int:
-    from lading.flows.publish import push_image, step_images
+    from lading.flows.publish import push_images
 
-    pushed = [push_image(image, args.to, environ=os.environ) for image in step_images()]
+    pushed = push_images(args.to, environ=os.environ, progress=sys.stderr if sys.stderr.isatty() else None)
     emit(args, pushed, "\n".join(pushed))
     return 0

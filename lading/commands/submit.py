@@ -166,7 +166,8 @@ class _Following:
         if done.log and done.outcome == "failed":
             parts.append("\n".join(["the step's last lines:", *(f"  {line}" for line in done.log)]))
         parts.append(table(("step", "status", "time"), [(s.name, s.status, f"{s.seconds:.1f} s") for s in done.steps]))
-        parts.append(f"{done.outcome}: {done.problem}" if done.problem else done.outcome)
+        repeats = done.problem.startswith(done.outcome)
+        parts.append(done.problem if repeats else f"{done.outcome}: {done.problem}" if done.problem else done.outcome)
         if undone:
             parts.append(f"The service: {undone}.")
         parts.append(f"run       {self._backend.url(self._id)}")

@@ -113,7 +113,11 @@ class Follower:
     def _conclude(self, view: RunView, deadline: Deadline) -> Followed:
         steps = tuple(_record(step) for step in self._seen.values() if step.status != "pending")
         if view.state == "cancelled":
-            return Followed("cancelled", view.problem or "the run was cancelled", steps)
+            words = (
+                "cancelled, so the pipeline's own exit handler did not run: a release that it left open is undone by"
+            )
+            problem = f"{words} `lading settle --service NAME --target TARGET`, or by the next release"
+            return Followed("cancelled", problem, steps)
         outcome = outcome_of(steps, succeeded=view.state == "succeeded")
         if outcome not in ("rejected", "failed"):
             return Followed(outcome, "", steps)

@@ -129,15 +129,22 @@ def _items(client: Client, plural: str, deadline: Deadline, *, retry: bool = Fal
 
 
 def _end(lock: Path, deadline: Deadline) -> bool:
-    """Ask the holder of a lock to end, and wait until it has."""
-    pid = holder(lock)
-    if pid is None:
+    """Ask the holder of a lock to end, and wait until it has; whether there was one."""
+    told: set[int] = set()
+
+    def ended() -> bool | None:
+        pid = holder(lock)
+        if pid is None:
+            return True
+        if pid and pid not in told:  # the lock may pass to another process while we wait
+            told.add(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        return None
+
+    if holder(lock) is None:
         return False
-    if pid:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    poll(lambda: True if holder(lock) is None else None, deadline=deadline, what=f"the holder of {lock.name} to end")
-    return True
+    return poll(ended, deadline=deadline, what=f"the holder of {lock.name} to end")
 
 
 def _summary(service: Object, revisions: list[Object]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import logging
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from lading.local.controller import Controller
 from lading.local.locks import FileLock
 from lading.local.router import Router
 from lading.local.state import Layout, read_endpoint, write_endpoint
+from lading.local.stopping import StopSignal
 from lading.local.store import Store
 from lading.values import LocalEndpoint
 from lading.wait import Deadline
@@ -53,9 +53,7 @@ def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
     lock = FileLock(layout.server_lock)
     if not lock.acquire(Deadline.after(_LOCK_SECONDS)):
         raise LadingError(f"another server already serves {layout.root}")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     router = Router()
     store = Store(layout.objects)
     env = {name: environ[name] for name in _PASSED_ON if name in environ}

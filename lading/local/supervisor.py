@@ -1,14 +1,13 @@
 """The process that keeps the server running: it starts it again whenever it ends, until the target is stopped."""
 
 import logging
-import signal
 import subprocess
-import threading
 import time
 
 from lading.local.locks import FileLock, holder
 from lading.local.server import spawn
 from lading.local.state import Layout
+from lading.local.stopping import StopSignal
 from lading.wait import Deadline
 
 _LOG = logging.getLogger(__name__)
@@ -24,24 +23,22 @@ def supervise(layout: Layout) -> int:
     # Not at once: whoever asks for the holder has the lock for an instant.
     if not lock.acquire(Deadline.after(1)):
         return 0  # another supervisor does this
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignal()
     failures = 0
-    while layout.wanted.exists() and not stop.is_set():
+    while layout.wanted.exists() and not stop.arrived:
         if holder(layout.server_lock) is not None:  # it outlived the supervisor before this one
             stop.wait(_TICK_SECONDS)
             continue
         started = time.monotonic()
         code = _run(layout, stop)
         failures = 0 if time.monotonic() - started > _STEADY_SECONDS else failures + 1
-        if layout.wanted.exists() and not stop.is_set():
+        if layout.wanted.exists() and not stop.arrived:
             _LOG.warning("the server ended with code %s; starting it again", code)
             stop.wait(0.0 if failures <= 1 else min(0.2 * 2**failures, _LONGEST_PAUSE_SECONDS))
     return 0
 
 
-def _run(layout: Layout, stop: threading.Event) -> int:
+def _run(layout: Layout, stop: StopSignal) -> int:
     """Run one server to its end; when the supervisor is told to stop, the server is too."""
     server = spawn(layout, "serve")
     told = False
@@ -49,6 +46,6 @@ def _run(layout: Layout, stop: threading.Event) -> int:
         try:
             return server.wait(_TICK_SECONDS)
         except subprocess.TimeoutExpired:
-            if stop.is_set() and not told:
+            if stop.arrived and not told:
                 server.terminate()
                 told = True

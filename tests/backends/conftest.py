@@ -1,53 +1,44 @@
-"""A tiny pipeline, really compiled, that ends well, badly or late, as its parameters say."""
+"""``tiny_pipeline.py``, compiled; and a Vertex AI that runs it."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.storage_server import Storage
+from fakes.vertex_server import VertexServer
 
 from lading.spec.ir import Pipeline
 
-SOURCE = """
-import sys
-from kfp import compiler, dsl
-
-@dsl.component(base_image="python:3.12", install_kfp_package=False)
-def prepare(words: str, factor: float) -> str:
-    print("preparing", words, factor)
-    return words * int(factor)
-
-@dsl.component(base_image="python:3.12", install_kfp_package=False)
-def work(words: str, seconds: int, fail: bool):
-    import time
-    print("working on", words, flush=True)
-    time.sleep(seconds)
-    if fail:
-        raise ValueError(f"cannot work on {words}")
-
-@dsl.component(base_image="python:3.12", install_kfp_package=False)
-def polish(words: str):
-    print("polishing", words)
-
-@dsl.pipeline(name="tiny")
-def tiny(words: str, factor: float = 2.0, seconds: int = 0, fail: bool = False):
-    prepared = prepare(words=words, factor=factor)
-    worked = work(words=prepared.output, seconds=seconds, fail=fail)
-    with dsl.If(prepared.output == "again and again", name="often"):
-        polish(words=words).after(worked)
-
-compiler.Compiler().compile(tiny, sys.argv[1])
-"""
+PROGRAM = Path(__file__).parent.parent / "tiny_pipeline.py"
 
 
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.py").write_text(SOURCE)
-    subprocess.run([sys.executable, folder / "tiny.py", folder / "tiny.yaml"], check=True, timeout=60)
-    return folder / "tiny.yaml"
+    out = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
+    subprocess.run([sys.executable, "-W", "ignore", PROGRAM, out], check=True, timeout=60)
+    return out
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_file: Path) -> Pipeline:
     return Pipeline.load(tiny_file)
+
+
+@pytest.fixture
+def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    server = Storage()
+    server.buckets["bucket"] = {}
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "proj")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, storage: Storage) -> Iterator[VertexServer]:
+    made = VertexServer(tmp_path / "vertex", os.environ)
+    yield made
+    made.close()

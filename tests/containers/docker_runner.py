@@ -1,7 +1,7 @@
 """Runs a compiled pipeline through kfp.local's DockerRunner: ``docker_runner.py PIPELINE ROOT STATE NAME=VALUE…``.
 
-``STATE`` is mounted where it is, so that a step finds the local target and its image store; so are the directories of
-``MOUNTS`` (colon-separated). The exit code is 0, or 1 when the pipeline failed.
+``STATE`` is mounted where it is, so that a step finds the local target, its image store, and what else lies there. The
+exit code is 0, or 1 when the pipeline failed.
 """
 
 import os
@@ -31,12 +31,11 @@ def run_container(client: Any, image: str, command: list[str], volumes: dict[str
 def main() -> int:
     pipeline, root, state, *words = sys.argv[1:]
     docker_task_handler.run_docker_container = run_container
-    places = [state, *filter(None, os.environ.get("MOUNTS", "").split(":"))]
     runner = local.DockerRunner(
         network_mode="host",  # the local target listens on loopback
         user=f"{os.getuid()}:{os.getgid()}",  # KFP mounts the pipeline root as it is
         environment={"XDG_STATE_HOME": state, "HOME": "/tmp"},
-        mounts=[docker.types.Mount(place, place, type="bind") for place in places],  # `volumes` is KFP's own
+        mounts=[docker.types.Mount(state, state, type="bind")],  # `volumes` is KFP's own
     )
     local.init(runner, pipeline_root=root)
     try:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import requests
+from fakes.registry import FakeRegistry
 
+from lading import __version__
 from lading.flows.publish import step_images
 from lading.local.lifecycle import start, status, stop
-from lading.wait import Deadline
+from lading.wait import Deadline, poll
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, STEPS_TRAIN = step_images()
@@ -27,8 +30,8 @@ def docker(*words: object, **options: object) -> "subprocess.CompletedProcess[st
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
 
 
-def python(image: str, program: str) -> str:
-    done = docker("run", "--rm", "--network=none", "--read-only", "--tmpfs", "/tmp",
+def python(image: str, program: str, *options: str) -> str:
+    done = docker("run", "--rm", "--network=none", "--read-only", "--tmpfs", "/tmp", *options,
                   "-e", "_KFP_RUNTIME=true", image, "python3", "-c", program)  # fmt: skip
     assert not done.returncode, done.stderr
     return str(done.stdout.strip())
@@ -36,8 +39,32 @@ def python(image: str, program: str) -> str:
 
 @pytest.mark.parametrize("image", [STEPS, STEPS_TRAIN])
 def test_it_runs_as_nobody_on_a_file_system_that_it_cannot_write(image: str) -> None:
-    assert python(image, "import os, lading; print(os.getuid(), lading.__version__)") == "65532 0.1.0"
+    assert python(image, "import os, lading; print(os.getuid(), lading.__version__)") == f"65532 {__version__}"
     assert python(image, "import kfp.dsl.executor_main, google.cloud.storage; print('ok')") == "ok"
+
+
+@pytest.mark.parametrize("image", [STEPS, STEPS_TRAIN])
+def test_any_user_id_will_do(image: str) -> None:
+    """OpenShift gives each namespace user ids of its own."""
+    program = "import lading.cli, pathlib, tempfile; tempfile.mkstemp(); print(pathlib.Path.home())"
+    assert python(image, program, "--user", "1000680000:0") == "/tmp"
+
+
+@pytest.mark.parametrize("image", [STEPS, STEPS_TRAIN])
+def test_where_kfp_puts_artifacts_can_be_written(image: str) -> None:
+    program = "for place in /gcs /minio /s3; do mkdir -p $place/bucket/run && echo written; done"
+    done = docker("run", "--rm", "--network=none", image, "sh", "-c", program)
+    assert done.stdout.split() == ["written"] * 3, done.stderr
+
+
+@pytest.mark.parametrize("image", [STEPS, STEPS_TRAIN])
+def test_it_says_where_it_comes_from(image: str) -> None:
+    labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image).stdout)
+    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert told["title"] == image.partition(":")[0]
+    assert (told["version"], told["licenses"]) == (__version__, "Apache-2.0")
+    assert re.fullmatch("[0-9a-f]{40}", told["revision"])
+    assert told["source"].startswith("https://")
 
 
 def test_only_the_training_image_has_tensorflow() -> None:
@@ -54,36 +81,70 @@ def test_the_small_image_is_small(tmp_path: Path) -> None:
 
 
 def test_images_list_knows_that_they_are_built() -> None:
-    done = subprocess.run([sys.executable, "-m", "lading", "images", "list", "--json"], capture_output=True, check=True)
-    assert [one["built"] for one in json.loads(done.stdout)] == [True, True]
+    assert [one["built"] for one in json.loads(lading("images", "list", "--json").stdout)] == [True, True]
 
 
-@pytest.mark.skipif(not shutil.which("docker-registry"), reason="Debian's docker-registry is not installed")
-def test_they_are_published_by_digest_and_the_pipeline_pinned_to_them(tmp_path: Path) -> None:
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A prefix in Debian's registry; the tags that Docker had to make for it are removed at the end."""
+    if not shutil.which("docker-registry"):
+        pytest.skip("Debian's docker-registry is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host = f"127.0.0.1:{free.getsockname()[1]}"
     config = tmp_path / "config.yml"
     config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path}/data\nhttp:\n  addr: 127.0.0.1:5018\n"
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path}/data\nhttp:\n  addr: {host}\n"
     )
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
     try:
-        prefix = "127.0.0.1:5018/team"
-        pushed = subprocess.run(
-            [sys.executable, "-m", "lading", "images", "push", "--to", prefix, "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert not pushed.returncode, pushed.stderr
-        images = json.loads(pushed.stdout)
-        assert [image.partition("@")[0] for image in images] == [f"{prefix}/steps", f"{prefix}/steps-train"]
-        words = ["compile", "release", "--images", prefix, "--out", str(tmp_path / "out")]
-        subprocess.run([sys.executable, "-m", "lading", *words], check=True, capture_output=True)
-        text = next((tmp_path / "out").rglob("release.yaml")).read_text()
-        assert all(image in text for image in images)
+        poll(lambda: _answers(host), deadline=Deadline.after(20), what="the registry")
+        yield f"{host}/team"
     finally:
         server.terminate()
         server.wait(10)
+        forget(f"{host}/team")
+
+
+def _answers(host: str) -> bool | None:
+    try:
+        return requests.get(f"http://{host}/v2/", timeout=5).ok
+    except requests.ConnectionError:
+        return None
+
+
+def forget(prefix: str) -> None:
+    docker("rmi", *(image.replace("lading/", f"{prefix}/") for image in (STEPS, STEPS_TRAIN)))
+
+
+def lading(*words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "lading", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+
+
+def test_they_are_published_by_digest_and_the_pipeline_pinned_to_them(registry: str, tmp_path: Path) -> None:
+    pushed = lading("images", "push", "--to", registry, "--json")
+    assert not pushed.returncode, pushed.stderr
+    images = json.loads(pushed.stdout)
+    assert [image.partition("@")[0] for image in images] == [f"{registry}/steps", f"{registry}/steps-train"]
+    compiled = lading("compile", "release", "--images", registry, "--out", tmp_path / "out")
+    assert not compiled.returncode, compiled.stderr
+    text = next((tmp_path / "out").rglob("release.yaml")).read_text()
+    assert all(image in text for image in images)
+    assert lading("images", "push", "--to", registry, "--json").stdout == pushed.stdout
+
+
+@pytest.mark.parametrize("case", ["nobody there", "no login"])
+def test_docker_that_cannot_push_is_explained(case: str) -> None:
+    registry = FakeRegistry(auth="basic")
+    prefix = f"{registry.host}/team" if case == "no login" else "127.0.0.1:9/team"
+    try:
+        done = lading("images", "push", "--to", prefix)
+    finally:
+        registry.close()
+        forget(prefix)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1), done.stderr
+    assert ("docker login" if case == "no login" else "does not reach the registry") in done.stderr
 
 
 @pytest.fixture
@@ -126,3 +187,8 @@ def test_the_release_pipeline_in_its_images_promotes_and_rejects(home: Path) -> 
     assert "Inner task failed: 'reject-2'" in re.sub(r"\x1b\[\d+m", "", second.stdout), second.stdout[-4000:]
     (after,) = status(home / "lading" / "local", deadline=Deadline.after(10))
     assert after["traffic"] == service["traffic"]
+
+    third = run(data=f"{home}/nowhere")
+    assert third.returncode == 1
+    assert "Inner task failed: 'train'" in re.sub(r"\x1b\[\d+m", "", third.stdout), third.stdout[-4000:]
+    assert f"{home}/nowhere" in third.stdout

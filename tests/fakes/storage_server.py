@@ -25,19 +25,26 @@ class Blob:
     content: bytes
     generation: int
     content_type: str = "application/octet-stream"
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Storage:
-    """A server on loopback; ``buckets`` may be read and filled at any time."""
+    """A server on loopback; ``buckets`` may be read and filled at any time.
+
+    What it does not know, a precondition above all, it refuses (501) rather than ignores.
+    """
 
     buckets: dict[str, dict[str, Blob]] = field(default_factory=dict)
     denied: set[str] = field(default_factory=set)
     """Buckets that answer 403."""
+    failures: list[int] = field(default_factory=list)
+    """Statuses that the next requests get instead of their own answer."""
 
     def __post_init__(self) -> None:
         self.uploads: dict[str, tuple[str, str, dict[str, str], bytearray]] = {}
         self.generation = 1
+        self.lock = threading.RLock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"storage": self}))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -46,14 +53,23 @@ class Storage:
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def put(self, bucket: str, name: str, content: bytes, content_type: str = "application/octet-stream") -> Blob:
-        self.generation += 1
-        made = Blob(content, self.generation, content_type)
-        self.buckets.setdefault(bucket, {})[name] = made
-        return made
+        """Write an object as a client would; a bucket that is missing is made."""
+        with self.lock:
+            self.generation += 1
+            made = Blob(content, self.generation, content_type)
+            self.buckets.setdefault(bucket, {})[name] = made
+            return made
 
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+_UNKNOWN = {
+    "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch", "ifSourceGenerationNotMatch",
+    "ifSourceMetagenerationMatch", "ifSourceMetagenerationNotMatch", "versions", "startOffset", "endOffset",
+    "matchGlob",
+}  # fmt: skip
 
 
 class _Error(Exception):
@@ -71,7 +87,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
-            self.route(parts.path)
+            if self.storage.failures:
+                raise _Error(self.storage.failures.pop(0), "the backend is not well")
+            if unknown := _UNKNOWN & self.query.keys():
+                raise _Error(501, f"not implemented: {', '.join(sorted(unknown))}")
+            with self.storage.lock:  # so that a precondition and the write after it are one
+                self.route(parts.path)
         except _Error as error:
             self.answer({"error": {"code": error.code, "message": str(error)}}, error.code)
 
@@ -85,10 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             objects = "/o" in path[len("/storage/v1/b/") :]
             if not bucket:
                 return self.create_bucket()
-            if bucket in self.storage.denied:
-                raise _Error(403, f"caller does not have storage.objects access to the bucket {bucket}")
-            if bucket not in self.storage.buckets:
-                raise _Error(404, "The specified bucket does not exist.")
+            self.usable(bucket)
             if not objects:
                 return self.answer({"kind": "storage#bucket", "name": bucket, "projectNumber": "1"})
             if kind == "/upload":
@@ -98,9 +116,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self.one(bucket, name, media=kind == "/download" or self.query.get("alt") == "media")
         raise _Error(501, f"not implemented: {self.command} {path}")
 
+    def usable(self, bucket: str) -> None:
+        if bucket in self.storage.denied:
+            raise _Error(403, f"caller does not have storage.objects access to the bucket {bucket}")
+        if bucket not in self.storage.buckets:
+            raise _Error(404, "The specified bucket does not exist.")
+
     def create_bucket(self) -> None:
         name = json.loads(self.body)["name"]
-        self.storage.buckets.setdefault(name, {})
+        if name in self.storage.buckets:
+            raise _Error(409, "Your previous request to create the named bucket succeeded and you already own it.")
+        self.storage.buckets[name] = {}
         self.answer({"kind": "storage#bucket", "name": name, "projectNumber": "1"})
 
     def list(self, bucket: str) -> None:
@@ -111,19 +137,26 @@ class _Handler(BaseHTTPRequestHandler):
             inside = {name: name[len(prefix) :].partition(delimiter) for name in names}
             folders = {prefix + first + delimiter for first, found, _ in inside.values() if found}
             names = [name for name in names if not inside[name][1]]
+        # Objects and folders share the pages, in one order.
+        every = sorted({*names, *folders})
         first, size = int(self.query.get("pageToken", 0)), int(self.query.get("maxResults", 1000))
-        page = names[first : first + size]
-        more = {"nextPageToken": str(first + size)} if len(names) > first + size else {}
-        items = [self.resource(bucket, name) for name in page]
-        self.answer({"kind": "storage#objects", "items": items, "prefixes": sorted(folders), **more})
+        page = every[first : first + size]
+        more = {"nextPageToken": str(first + size)} if len(every) > first + size else {}
+        items = [self.resource(bucket, name) for name in page if name not in folders]
+        here = [name for name in page if name in folders]
+        self.answer({"kind": "storage#objects", "items": items, "prefixes": here, **more})
 
     def one(self, bucket: str, name: str, *, media: bool) -> None:
         if found := re.fullmatch(r"(.+)/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.+)", name):
             return self.rewrite(bucket, *found.groups())
         blob = self.storage.buckets[bucket].get(name)
-        if blob is None:
+        if blob is None or str(blob.generation) != self.query.get("generation", str(blob.generation)):
             raise _Error(404, f"No such object: {bucket}/{name}")
         self.check(blob.generation)
+        if self.command in ("PATCH", "PUT"):
+            wanted = json.loads(self.body)
+            blob.content_type = wanted.get("contentType", blob.content_type)
+            blob.metadata |= wanted.get("metadata") or {}
         if self.command == "DELETE":
             del self.storage.buckets[bucket][name]
             return self.send(b"", 204)
@@ -140,10 +173,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def rewrite(self, bucket: str, source: str, to: str, name: str) -> None:
         blob = self.storage.buckets[bucket].get(source)
-        if blob is None or to not in self.storage.buckets:
+        if blob is None or str(blob.generation) != self.query.get("sourceGeneration", str(blob.generation)):
             raise _Error(404, f"No such object: {bucket}/{source}")
-        self.storage.put(to, name, blob.content, blob.content_type)
-        self.answer({"kind": "storage#rewriteResponse", "done": True, "resource": self.resource(to, name)})
+        self.check(blob.generation, "ifSourceGenerationMatch")
+        self.usable(to)
+        known = self.storage.buckets[to].get(name)
+        self.check(known.generation if known else 0)
+        self.storage.put(to, name, blob.content, blob.content_type).metadata = dict(blob.metadata)
+        size = str(len(blob.content))
+        answer = {"kind": "storage#rewriteResponse", "done": True, "totalBytesRewritten": size, "objectSize": size}
+        self.answer({**answer, "resource": self.resource(to, name)})
 
     def upload(self, bucket: str) -> None:
         kind = self.query.get("uploadType")
@@ -153,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             # Not through the parser, which would alter line ends of the media.
             mark = self.body.index(b"\r\n\r\n", self.body.index(media["Content-Type"].encode())) + 4
             end = self.body.rindex(b"\r\n--")
-            return self.store(bucket, json.loads(meta.get_content()), self.body[mark:end])
+            about = {"contentType": media["Content-Type"], **json.loads(meta.get_content())}
+            return self.store(bucket, about, self.body[mark:end])
         if kind == "resumable" and self.command == "POST":
             key = uuid.uuid4().hex
             self.storage.uploads[key] = (bucket, self.body.decode() or "{}", self.query, bytearray())
@@ -166,21 +206,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def resume(self, bucket: str) -> None:
         _, meta, begun, so_far = self.storage.uploads[self.query["upload_id"]]
-        so_far += self.body
-        if self.headers.get("Content-Range", "").endswith("/*"):
-            return self.send(b"", 308, {"Range": f"bytes=0-{len(so_far) - 1}"})
+        span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", self.headers.get("Content-Range", "bytes */0"))
+        if not span or (span[1] and int(span[1]) > len(so_far)):
+            raise _Error(400, "Invalid request. There is a gap, or no readable Content-Range.")
+        if span[1]:  # else the client asks how much has arrived; what it sends twice counts once
+            so_far[int(span[1]) :] = self.body
+        if span[2] == "*" or len(so_far) < int(span[2]):
+            return self.send(b"", 308, {"Range": f"bytes=0-{len(so_far) - 1}"} if so_far else {})
         self.query = begun
         return self.store(bucket, {"name": begun.get("name"), **json.loads(meta)}, bytes(so_far))
 
     def store(self, bucket: str, meta: dict[str, Any], content: bytes) -> None:
         known = self.storage.buckets[bucket].get(meta["name"])
         self.check(known.generation if known else 0)
-        self.storage.put(bucket, meta["name"], content, meta.get("contentType", "application/octet-stream"))
+        made = self.storage.put(bucket, meta["name"], content, meta.get("contentType", "application/octet-stream"))
+        made.metadata = dict(meta.get("metadata") or {})
         self.answer(self.resource(bucket, meta["name"]))
 
-    def check(self, generation: int) -> None:
+    def check(self, generation: int, name: str = "ifGenerationMatch") -> None:
         """The precondition of https://docs.cloud.google.com/storage/docs/request-preconditions."""
-        wanted = self.query.get("ifGenerationMatch")
+        wanted = self.query.get(name)
         if wanted is not None and int(wanted) != generation:
             raise _Error(412, "At least one of the pre-conditions you specified did not hold.")
 
@@ -194,6 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
             "generation": str(blob.generation),
             "metageneration": "1",
             "contentType": blob.content_type,
+            "metadata": blob.metadata,
             "crc32c": base64.b64encode(google_crc32c.Checksum(blob.content).digest()).decode(),
             "md5Hash": base64.b64encode(hashlib.md5(blob.content).digest()).decode(),
         }

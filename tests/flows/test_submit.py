@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -31,7 +32,7 @@ class Team:
     def __init__(self, root: Path) -> None:
         self.root, self.state = root, root / "lading" / "local"
         self.storage, self.registry = Storage(), FakeRegistry()
-        self.storage.buckets["bucket"] = {}
+        self.storage.buckets |= {"bucket": {}, "proj-vertex-pipelines-us-central1": {}}
         self.environ = {
             **os.environ,
             "XDG_STATE_HOME": str(root),
@@ -161,6 +162,39 @@ def test_left_alone_a_run_goes_on_and_can_be_followed_or_cancelled(team: Team, c
     assert (done.returncode, json.loads(done.stdout)["outcome"]) == (130, "cancelled")
 
 
+def test_on_a_terminal_a_table_is_drawn_and_ctrl_c_asks(team: Team, compiled: Path, mlp_model: Path) -> None:
+    terminal, end = pty.openpty()
+    words = ["submit", compiled, "--to", team.to["vertex"], *ELSEWHERE, "--set", f"source={mlp_model}",
+             "--set", "service=terminal", "--set", "mark=terminal"]  # fmt: skip
+    process = subprocess.Popen(
+        team.command(*words), stdin=end, stdout=end, stderr=end, env=team.environ, start_new_session=True
+    )
+    os.close(end)
+    shown = ""
+
+    def until(text: str) -> None:
+        nonlocal shown
+        while text not in shown:
+            try:
+                shown += os.read(terminal, 4096).decode()
+            except OSError:  # the other end was closed
+                raise AssertionError(f"{text!r} never came: {shown}") from None
+
+    try:
+        until("✓ take")
+        process.send_signal(signal.SIGINT)
+        until("Cancel the run too? [y/N]")
+        os.write(terminal, b"y\n")
+        until("cancelled, so")
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+    assert "· promote" in shown  # steps stand there before they run
+    assert "\x1b[7F\x1b[J" in shown  # and the table of seven lines is drawn anew
+
+
 def test_a_recipe_and_its_data_travel_to_vertex(team: Team) -> None:
     """The shipped release pipeline, whole: recipe from a file, data in a bucket, step images by digest."""
     digests = {name: team.registry.put(f"team/{name}", "0.1.0-python3.12") for name in ("steps", "steps-train")}
@@ -229,6 +263,15 @@ def test_each_mistake_is_one_paragraph(team: Team, compiled: Path, words: list[s
     assert done.returncode in (2, 3)
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_pipeline_of_two_documents_is_not_sent_to_vertex(team: Team, compiled: Path) -> None:
+    both = team.root / "both.yaml"
+    both.write_text(compiled.read_text() + "---\nplatforms:\n  kubernetes: {}\n")
+    done = team.lading("submit", both, "--to", team.to["vertex"], *ELSEWHERE, "--set", "source=a")
+    assert done.returncode == 2
+    assert "second YAML document" in done.stderr
+    assert "overlay" in done.stderr
 
 
 def test_a_schedule_is_made_shown_paused_and_deleted(team: Team, compiled: Path) -> None:
