@@ -10,7 +10,7 @@ IMAGE_TAG := 0.1.0-python3.12
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test test-vertex1 base images test-images test-cloud lint types compile lock clean
+.PHONY: help setup data run stop test test-slow test-vertex1 base images test-images test-cloud lint types compile lock clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ stop: ## end what `make run` started
 
 test: setup lint types ## everything that CI runs
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-slow: setup ## variants of what the default tests do
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, in an environment of its own
 	test -x .venv-vertex1/bin/python || $(PYTHON) -m venv .venv-vertex1

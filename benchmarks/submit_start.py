@@ -47,7 +47,7 @@ def main() -> None:
     lading = [sys.executable, "-m", "lading"]
     print(f"compile, all: {seconds([*lading, 'compile', '--out', str(root / 'out')], environ, runs):.2f} s")
     submit = ["submit", "release", "--no-wait", "--skip", "target", "--images", f"{registry.host}/team",
-              "--set", "recipe=none.py", "--skip", "recipe", "--pipeline-root", "gs://bucket/root"]  # fmt: skip
+              "--set", "data=/nowhere", "--skip", "data", "--pipeline-root", "gs://bucket/root"]  # fmt: skip
     try:
         for to, module in (
             (f"kfp:{kfp.url}", "kfp"),

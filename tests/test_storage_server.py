@@ -8,6 +8,7 @@ from fakes.storage_server import Storage
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage as google
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_listings_have_folders_and_pages(client: Any, bucket: Any) -> None:
 def test_a_resumable_upload_arrives_whole_through_a_stumble(server: Storage, bucket: Any) -> None:
     content = bytes(range(256)) * 4096
     blob = bucket.blob("large", chunk_size=256 * 1024)
-    with blob.open("wb", ignore_flush=True) as file:
+    with blob.open("wb", ignore_flush=True, retry=DEFAULT_RETRY) as file:
         file.write(content[:600_000])
         server.failures += [503]
         file.write(content[600_000:])

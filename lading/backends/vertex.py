@@ -18,7 +18,7 @@ from lading.backends.base import RemoteRun, RunView, Schedule, StepView, Submiss
 from lading.backends.google_errors import translated
 from lading.backends.google_logs import last_lines
 from lading.backends.vertex_view import step_names, view_of
-from lading.errors import AccessDenied, InvalidInput, LadingError, NotFound
+from lading.errors import AccessDenied, InvalidInput, LadingError, NotFound, StorageError
 from lading.http import Client
 from lading.wait import Deadline, poll
 
@@ -199,8 +199,9 @@ class VertexBackend:
         root = submission.pipeline_root or f"gs://{self._project}-vertex-pipelines-{self._region}"
         try:
             if storage.is_remote(root):
-                # A bucket that is denied is there, and it is the steps that must be allowed to write it, not who asks.
-                with contextlib.suppress(AccessDenied):
+                # A bucket that is denied is there, and it is the steps that must be allowed to write it, not who asks;
+                # one that cannot be looked at (there is a token for Vertex alone) is left to the service.
+                with contextlib.suppress(AccessDenied, StorageError):
                     storage.list_files(root, limit=1)
         except NotFound as error:
             if submission.pipeline_root:

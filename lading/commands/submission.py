@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from lading.flows.preflight import Cargo
 
 REQUEST_SECONDS = 60.0
-"""For what is asked once: the registry, the start of a run."""
+"""For what is asked once: the start of a run, a cancellation."""
+CHECK_SECONDS = 20.0
+"""For the registries of all step images together."""
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +63,7 @@ def prepare(args: argparse.Namespace) -> "tuple[Backend, Submission]":
 
     kind = kind_of(args.to)
     cargo, checks = check_cargo(
-        _gather(args), kind, skip=frozenset(args.skip), environ=os.environ, deadline=Deadline.after(REQUEST_SECONDS)
+        _gather(args), kind, skip=frozenset(args.skip), environ=os.environ, deadline=Deadline.after(CHECK_SECONDS)
     )
     _report(checks, quiet=args.json)
     backend = connect(args.to, environ=os.environ, namespace=args.namespace)

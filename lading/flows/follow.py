@@ -141,6 +141,8 @@ class Follower:
             )
         except LadingError as error:
             return (), f"{step.problem or 'failed'} (its log could not be read: {error})"
+        while lines and not lines[-1].strip():
+            lines.pop()
         return tuple(lines), ""
 
 

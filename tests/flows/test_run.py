@@ -163,8 +163,19 @@ def test_a_revision_that_cannot_start_is_a_failure(bench: Bench, tmp_path: Path)
     assert bench.traffic() == {first["revision"]: 100}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-@pytest.mark.parametrize("step", ["take", "deploy", "smoke", "promote"])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        ("take", signal.SIGINT),
+        ("deploy", signal.SIGTERM),
+        ("smoke", signal.SIGINT),
+        ("promote", signal.SIGTERM),
+        pytest.param("take", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("deploy", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("smoke", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("promote", signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_leaves_everything_as_it_was(bench: Bench, step: str, number: signal.Signals) -> None:
     before = {}
     if step != "take":  # the first release is interrupted in `take`, a later one in the other steps

@@ -105,7 +105,7 @@ def test_a_run_comes_back_promoted(team: Team, compiled: Path, mlp_model: Path) 
     assert list(team.traffic().values()) == [100]
 
 
-@pytest.mark.parametrize("to", ["kfp", "vertex"])
+@pytest.mark.parametrize("to", [pytest.param("kfp", marks=pytest.mark.slow), "vertex"])
 def test_a_model_that_answers_wrongly_comes_back_rejected(team: Team, compiled: Path, mlp_model: Path, to: str) -> None:
     before = team.traffic()
     code, done = team.submit(to, compiled, source=mlp_model, alter="true", mark=to)
