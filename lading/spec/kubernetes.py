@@ -2,21 +2,27 @@
 
 Source: kubeflow/pipelines, ``kubernetes_platform/proto/kubernetes_executor_config.proto`` as of kfp-kubernetes 2.17,
 under its JSON names. Left out are the fields that take a value from another step or from a pipeline's input
-(``…Parameter``, ``…Json``): an overlay is written after the pipeline, and cannot add inputs to it.
+(``…Parameter``, ``…Json``): an overlay is written after the pipeline, and cannot add inputs to it. Left out too is what
+the proto has and no KFP acts on (``backend/src/v2/driver/k8s.go`` as of 2.17): it would be lost without a word.
 """
 
+import re
 from typing import Any
 
 from lading.errors import InvalidInput
 
 _TEXT, _TRUTH, _WHOLE, _TEXTS = "text", "true or false", "a whole number", "a mapping from text to text"
 _WEIGHT = "a whole number from 1 to 100"
+_SIZE = "a quantity of Kubernetes (500Mi, 5Gi)"
+# Anything else makes KFP's driver panic (up to 2.17: k8sres.MustParse in backend/src/v2/driver/k8s.go). Source of the
+# form: Kubernetes, apimachinery/pkg/api/resource/quantity.go.
+_QUANTITY = re.compile(r"\d+(\.\d+)?([mkMGTPE]|[KMGTPE]i|[eE]\d+)?")
 
 # A list: any number of what it holds. A dict: a message, `!` marks what it must have. A tuple: one of these words.
 _LABELS: dict[str, Any] = {"labels": _TEXTS, "annotations": _TEXTS}
-_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
-_EXPRESSION = {"key!": _TEXT, "operator!": _OPERATORS, "values": [_TEXT]}
-_REQUIREMENT = {"key!": _TEXT, "operator!": (*_OPERATORS, "Gt", "Lt"), "values": [_TEXT]}
+_MEDIA = ("Memory", "HugePages", "HugePages-2Mi", "HugePages-1Gi")
+_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+_REQUIREMENT = {"key!": _TEXT, "operator!": _OPERATORS, "values": [_TEXT]}
 SETTINGS: dict[str, Any] = {
     "secretAsEnv": [
         {"secretName!": _TEXT, "keyToEnv!": [{"secretKey!": _TEXT, "envVar!": _TEXT}], "optional": _TRUTH},
@@ -28,33 +34,20 @@ SETTINGS: dict[str, Any] = {
     "configMapAsVolume": [{"configMapName!": _TEXT, "mountPath!": _TEXT, "optional": _TRUTH}],
     "fieldPathAsEnv": [{"name!": _TEXT, "fieldPath!": _TEXT}],
     "pvcMount": [{"constant!": _TEXT, "mountPath!": _TEXT, "subPath": _TEXT}],
-    "emptyDirMounts": [{"volumeName!": _TEXT, "mountPath!": _TEXT, "medium": ("Memory",), "sizeLimit": _TEXT}],
+    "emptyDirMounts": [{"volumeName!": _TEXT, "mountPath!": _TEXT, "medium": _MEDIA, "sizeLimit": _SIZE}],
     "genericEphemeralVolume": [
         {
             "volumeName!": _TEXT,
             "mountPath!": _TEXT,
             "accessModes!": [("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")],
-            "size!": _TEXT,
+            "size!": _SIZE,
             "storageClassName": _TEXT,
             "defaultStorageClass": _TRUTH,
             "metadata": _LABELS,
         }
     ],
-    "enabledSharedMemory": {"volumeName!": _TEXT, "size": _TEXT},
     "nodeSelector": {"labels!": _TEXTS},
     "nodeAffinity": [{"matchExpressions": [_REQUIREMENT], "matchFields": [_REQUIREMENT], "weight": _WEIGHT}],
-    "podAffinity": [
-        {
-            "topologyKey!": _TEXT,
-            "matchPodLabels": _TEXTS,
-            "matchPodExpressions": [_EXPRESSION],
-            "namespaces": [_TEXT],
-            "matchNamespaceLabels": _TEXTS,
-            "matchNamespaceExpressions": [_EXPRESSION],
-            "weight": _WEIGHT,
-            "anti": _TRUTH,
-        }
-    ],
     "tolerations": [
         {
             "key": _TEXT,
@@ -75,6 +68,8 @@ _ELSEWHERE = {
     "serviceAccount": "KFP has one service account for a whole run: `lading submit --service-account`",
     "serviceAccountName": "KFP has one service account for a whole run: `lading submit --service-account`",
     "resources": "CPU, memory and accelerators are part of the pipeline itself",
+    "enabledSharedMemory": "KFP does not act on it: use emptyDirMounts with mountPath /dev/shm and medium Memory",
+    "podAffinity": "KFP does not act on it: nodeSelector and nodeAffinity choose nodes",
     "env": "KFP takes plain variables from the pipeline itself; here there are secretAsEnv and configMapAsEnv",
 }
 
@@ -141,7 +136,8 @@ def _check(value: Any, kind: Any, where: str) -> None:
         fits = {
             _TEXT: isinstance(value, str) and bool(value),
             _TRUTH: isinstance(value, bool),
-            _WHOLE: isinstance(value, int) and not isinstance(value, bool),
+            _WHOLE: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+            _SIZE: isinstance(value, str) and bool(_QUANTITY.fullmatch(value)),
             _WEIGHT: value in range(1, 101) and not isinstance(value, bool),
         }[kind]
         _expect(fits, where, kind, value)
