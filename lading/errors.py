@@ -9,6 +9,7 @@
     │   ├── InvalidData             training or test data that is missing, empty, corrupt or mislabelled
     │   ├── InvalidModel            a directory that is not a servable SavedModel
     │   └── InvalidInstance         a prediction request that does not fit the model's signature
+    │       └── Unsupported         one that asks for what lading, or the engine, does not do
     ├── Rejected                    a verdict was negative and the caller asked to stop for it: exit code 1
     ├── RolloutInProgress           another release holds the service
     ├── NotFound                    a service, revision, image or model that should be there is not
@@ -20,6 +21,9 @@
     ├── DeadlineExceeded            the time allowed for an operation is over
     ├── RevisionFailed              the platform could not start the revision
     ├── EngineError                 the model was loaded, or run, and failed
+    │   └── ModelClosed             it was unloaded in the meantime
+    ├── NotReady                    a model is known, and not loaded yet, or not any more
+    ├── Overloaded                  more work is waiting than may wait: try again later
     └── StorageError                reading or writing files failed (a full disk, a missing permission)
 
 A message says what was expected, what came, and what to do. A verdict (a model that scores badly, a smoke test that
@@ -53,6 +57,10 @@ class InvalidModel(InvalidInput):
 
 class InvalidInstance(InvalidInput):
     """A prediction request that does not fit the signature."""
+
+
+class Unsupported(InvalidInstance):
+    """A request for what lading, or the engine that serves, does not do."""
 
 
 class Rejected(LadingError):
@@ -104,7 +112,27 @@ class RevisionFailed(LadingError):
 
 
 class EngineError(LadingError):
-    """The model failed while it was loaded or run."""
+    """The model failed while it was loaded or run.
+
+    Attributes:
+        code: The canonical code of the failure, by name (google/rpc/code.proto).
+    """
+
+    def __init__(self, message: str, *, code: str = "INTERNAL") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ModelClosed(EngineError):
+    """The model was unloaded while, or before, it was asked."""
+
+
+class NotReady(LadingError):
+    """A model that is known and not loaded."""
+
+
+class Overloaded(LadingError):
+    """More work is waiting than may wait."""
 
 
 class StorageError(LadingError):

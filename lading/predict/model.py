@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lading.errors import EngineError, InvalidInput, InvalidInstance
+from lading.errors import InvalidInput, InvalidInstance, ModelClosed
 from lading.predict.saved_model import find_saved_model
 from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
 
@@ -64,7 +64,7 @@ class Model:
         Raises:
             InvalidInstance: unknown signature, missing or unknown inputs, a type that does not fit, or a shape or value
                 that the graph refuses.
-            EngineError: the model failed, or was closed.
+            EngineError: the model failed; ModelClosed: it was closed.
         """
         wanted = self.signatures.get(signature)
         if wanted is None:
@@ -74,7 +74,7 @@ class Model:
         arrays = [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()]
         with self._state:
             if self._closed:
-                raise EngineError(f"the model {self.path} was closed")
+                raise ModelClosed(f"the model {self.path} was closed")
             self._running += 1
         try:
             return dict(zip(wanted.outputs, self._engine.run(signature, arrays), strict=True))
@@ -84,7 +84,7 @@ class Model:
                 self._state.notify_all()
 
     def close(self) -> None:
-        """Free the model once the predictions that run now have ended; later ones raise EngineError."""
+        """Free the model once the predictions that run now have ended; later ones raise ModelClosed."""
         with self._state:
             if self._closed:
                 return

@@ -2,15 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from lading.predict import Model
 from lading.serving import rest
 from lading.serving.config import ServeConfig
-from lading.serving.errors import CONTENT_TOO_LARGE, INTERNAL
+from lading.serving.errors import CONTENT_TOO_LARGE, Code
 from lading.serving.log import log
+from lading.serving.models import Models
 from lading.serving.pace import Pace
 
 _READ_ON = 4
@@ -27,7 +26,7 @@ class App:
         running: How many requests are being answered.
     """
 
-    def __init__(self, models: Mapping[str, Model], config: ServeConfig, pool: Executor) -> None:
+    def __init__(self, models: Models, config: ServeConfig, pool: Executor) -> None:
         self.running = 0
         self._models = models
         self._limit = config.max_body_bytes
@@ -60,7 +59,7 @@ class App:
         except Exception as error:
             # The last line of defence: the client learns that it failed, the log says why, the server lives on.
             log("request failed", severity="ERROR", method=scope.method, path=path, error=repr(error))
-            return rest.failure(INTERNAL, "internal error; the server's log says more")
+            return rest.failure(Code.INTERNAL.http, "internal error; the server's log says more")
 
     async def _predict(self, path: str, body: bytes) -> rest.Answer:
         started = time.perf_counter()

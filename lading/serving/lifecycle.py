@@ -16,10 +16,9 @@ from concurrent.futures import Future
 from types import FrameType
 
 from lading.errors import EngineError
-from lading.predict import Model
 from lading.serving.config import ServeConfig
 from lading.serving.log import log
-from lading.serving.models import load_models
+from lading.serving.models import Models
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -31,10 +30,10 @@ class _Stopped(BaseException):
 def serve(config: ServeConfig) -> None:
     """As ``lading.serving.run`` says."""
     started = time.perf_counter()
-    log("starting", models={name: str(path) for name, path in config.models.items()}, engine=config.engine)
+    log("starting", models={model.name: model.base_path for model in config.models}, engine=config.engine)
     previous = [signal.signal(number, _stop) for number in SIGNALS]
     try:
-        with _reserve(config.host, config.port) as reserved:
+        with _reserve(config.host, config.port or 0) as reserved:
             loading = _in_background(config)
             # TensorFlow loads without the GIL, so the web server is imported meanwhile.
             from lading.serving.server import serve_app
@@ -43,8 +42,7 @@ def serve(config: ServeConfig) -> None:
             try:
                 asyncio.run(serve_app(models, config, reserved, signals=SIGNALS, started=started))
             finally:
-                for model in models.values():
-                    model.close()
+                models.close()
     except _Stopped:
         pass
     finally:
@@ -57,13 +55,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _in_background(config: ServeConfig) -> "Future[dict[str, Model]]":
+def _in_background(config: ServeConfig) -> "Future[Models]":
     """Load the models in a thread that does not keep the process from ending."""
-    future: Future[dict[str, Model]] = Future()
+    future: Future[Models] = Future()
+    models = Models(config)
 
     def load() -> None:
         try:
-            future.set_result(load_models(config.models, engine=config.engine))
+            models.load()
+            future.set_result(models)
         except BaseException as error:
             future.set_exception(error)
 

@@ -5,7 +5,6 @@ KServe's V1 protocol says (``name``, ``ready``). Health: the Open Inference Prot
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -15,8 +14,8 @@ import orjson
 from lading.errors import InvalidInstance, LadingError, NotFound
 from lading.predict import Model, Signature, TensorSpec, codec
 from lading.predict.signature import type_name
-from lading.serving.errors import BAD_REQUEST, NOT_FOUND, status_of
-from lading.serving.models import find_model
+from lading.serving.errors import Code, code_of
+from lading.serving.models import Models
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+))?"
 _PREDICT = re.compile(_MODEL + ":predict")
@@ -36,23 +35,23 @@ def failure(status: int, message: str) -> Answer:
     return Answer(status, orjson.dumps({"error": message}))
 
 
-def predict(models: Mapping[str, Model], path: str, body: bytes) -> Answer:
+def predict(models: Models, path: str, body: bytes) -> Answer:
     """Answer ``POST /v1/models/M[/versions/N]:predict``."""
     matched = _PREDICT.fullmatch(path)
     if matched is None:
         return malformed("POST", path)
     try:
         request = codec.parse(body)  # before the model is looked up, as TensorFlow Serving does
-        model = find_model(models, *_name_and_version(matched))
+        model = models.find(*_name_and_version(matched)).model
         signature = codec.find_signature(request, model.signatures)
         inputs, rows = codec.decode(request, signature)
         outputs = model.predict(inputs, signature=signature.name)
         return Answer(200, codec.encode(outputs, rows=rows))
     except LadingError as error:
-        return failure(status_of(error), str(error))
+        return failure(code_of(error).http, str(error))
 
 
-def read(models: Mapping[str, Model], path: str) -> Answer:
+def read(models: Models, path: str) -> Answer:
     """Answer a GET: model status, metadata, and health; whoever can ask finds every model loaded and warm."""
     if path in ("/", "/v2/health/live"):
         return _json({"status": "alive"} if path == "/" else {"live": True})
@@ -64,22 +63,22 @@ def read(models: Mapping[str, Model], path: str) -> Answer:
         return malformed("GET", path)
     try:
         name, version = _name_and_version(matched)
-        model = find_model(models, name, version)
+        model = models.find(name, version).model
     except NotFound as error:
         if matched["metadata"]:
-            return failure(NOT_FOUND, str(error))
+            return failure(Code.NOT_FOUND.http, str(error))
         what = "any versions of" if matched["version"] is None else f"version {int(matched['version'])} of"
-        return failure(NOT_FOUND, f"Could not find {what} model {unquote(matched['name'])}")
+        return failure(Code.NOT_FOUND.http, f"Could not find {what} model {unquote(matched['name'])}")
     except InvalidInstance as error:
-        return failure(BAD_REQUEST, str(error))
+        return failure(Code.INVALID_ARGUMENT.http, str(error))
     return _json(_metadata(name, model) if matched["metadata"] else _status(name, model))
 
 
 def malformed(method: str, path: str) -> Answer:
     """What a path or method without meaning gets: 400 below ``/v1/``, as TensorFlow Serving has it, else 404."""
     if path.startswith("/v1/"):
-        return failure(BAD_REQUEST, f"Malformed request: {method} {path}")
-    return failure(NOT_FOUND, f"Not found: {method} {path}")
+        return failure(Code.INVALID_ARGUMENT.http, f"Malformed request: {method} {path}")
+    return failure(Code.NOT_FOUND.http, f"Not found: {method} {path}")
 
 
 def _name_and_version(matched: re.Match[str]) -> tuple[str, int | None]:

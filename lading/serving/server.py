@@ -10,27 +10,27 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
 from lading.errors import EngineError
-from lading.predict import Model
 from lading.predict.cpus import available_cpus
 from lading.serving.app import App
 from lading.serving.config import ServeConfig
 from lading.serving.log import log
+from lading.serving.models import Models
 
 
 async def serve_app(
-    models: Mapping[str, Model], config: ServeConfig, reserved: socket.socket, *, signals: Sequence[int], started: float
+    models: Models, config: ServeConfig, reserved: socket.socket, *, signals: Sequence[int], started: float
 ) -> None:
     """Serve until a signal, then drain.
 
     Args:
-        models: By name; loaded.
+        models: Loaded.
         config: The settings.
         reserved: Bound to the address, not listening.
         signals: Those that end the process.
