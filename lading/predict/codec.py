@@ -1,68 +1,70 @@
 """The bodies of TensorFlow Serving's ``:predict``: bytes in, arrays out, and back. No sockets.
 
-Rules and error texts: tensorflow_serving/util/json_tensor.cc and g3doc/api_rest.md. Needs orjson, which only the extra
-``lading[serving]`` brings; ``lading.predict.jsonvalues`` works without.
+Rules and error texts: tensorflow_serving/util/json_tensor.cc and g3doc/api_rest.md. Needs simdjson and orjson, which
+only the extra ``lading[serving]`` brings; ``lading.predict.jsonvalues`` works without.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from lading.errors import InvalidInstance
-from lading.predict.jsonvalues import is_base64, to_array, to_lists, to_named_arrays
-from lading.predict.signature import Signature, TensorSpec
+from lading.errors import InvalidInstance, Unsupported
+from lading.predict.document import Document
+from lading.predict.jsonvalues import excerpt, is_base64, to_array, to_lists, to_named_arrays
+from lading.predict.signature import Signature
 
 Array = npt.NDArray[Any]
 
 DEFAULT_SIGNATURE = "serving_default"
 
 
-@dataclass(frozen=True)
-class PredictRequest:
-    """A request's JSON, before it is known which signature reads it."""
-
-    signature_name: str
-    members: Mapping[str, Any]
-
-
-def parse(body: bytes) -> PredictRequest:
-    """Read a body's JSON.
+def parse(body: bytes) -> Document:
+    """Read a body's JSON, before it is known which signature reads it.
 
     Raises:
         InvalidInstance: it is not JSON, not an object, or names its signature with something that is no string.
     """
-    try:
-        members = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInstance(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
-    if not isinstance(members, dict):
-        raise InvalidInstance("JSON Parse error: the document Is not object")
-    name = members.get("signature_name", "")
+    document = Document(body)
+    signature_name(document)
+    return document
+
+
+def signature_name(document: Document) -> str:
+    """The signature that a request names, else the default one."""
+    name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise InvalidInstance("'signature_name' key must be a string value.")
-    return PredictRequest(name or DEFAULT_SIGNATURE, members)
+        raise InvalidInstance(
+            f"JSON Value: {excerpt(document.members)} not formatted correctly. "
+            "'signature_name' key must be a string value."
+        )
+    return name or DEFAULT_SIGNATURE
 
 
-def find_signature(request: PredictRequest, signatures: Mapping[str, Signature]) -> Signature:
+def find_signature(document: Document, signatures: Mapping[str, Signature], *, named: object = None) -> Signature:
     """The signature that a request is for.
+
+    Args:
+        document: The request, which may name a signature.
+        signatures: Those of the model.
+        named: Instead of the request's name, if it is text.
 
     Raises:
         InvalidInstance: there is none of this name, or it takes no inputs.
     """
-    found = signatures.get(request.signature_name)
+    name = named if isinstance(named, str) and named else signature_name(document)
+    found = signatures.get(name)
     if found is None:
-        raise InvalidInstance(f'Serving signature name: "{request.signature_name}" not found in signature def')
+        raise InvalidInstance(f'Serving signature name: "{name}" not found in signature def')
     if not found.inputs:
         raise InvalidInstance(f"Failed to get input map for signature: {found.name}")
     return found
 
 
-def decode(request: PredictRequest, signature: Signature) -> tuple[dict[str, Array], bool]:
+def decode(document: Document, signature: Signature) -> tuple[dict[str, Array], bool]:
     """The arrays of a request.
 
     Returns:
@@ -70,33 +72,46 @@ def decode(request: PredictRequest, signature: Signature) -> tuple[dict[str, Arr
 
     Raises:
         InvalidInstance: names the instance and the input that do not fit.
+        Unsupported: in columnar form, an input of a type that JSON cannot hold.
     """
-    rows, columns = "instances" in request.members, "inputs" in request.members
-    if rows and columns:
-        raise InvalidInstance("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+    rows = "instances" in document
+    if rows and "inputs" in document:
+        raise _wrong(document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+    if not rows and "inputs" not in document:
+        raise InvalidInstance("Missing 'inputs' or 'instances' key")
+    if len(signature.inputs) == 1:
+        # Nearly every request is of this form: one input, numbers only.
+        (spec,) = signature.inputs.values()
+        array = document.numbers("instances" if rows else "inputs", spec.dtype)
+        if array is not None:
+            return {spec.name: array}, rows
     if rows:
-        return _decode_rows(request.members["instances"], signature), True
-    if columns:
-        return _decode_columns(request.members["inputs"], signature), False
-    raise InvalidInstance("Missing 'inputs' or 'instances' key")
+        instances = document.members["instances"]
+        if not isinstance(instances, list):
+            raise _wrong(document, "Expecting 'instances' to be an list/array")
+        if not instances:
+            raise _wrong(document, "No values in 'instances' array")
+        return _decode_rows(instances, signature), True
+    return _decode_columns(document.members["inputs"], signature), False
 
 
-def encode(outputs: Mapping[str, Array], *, rows: bool) -> bytes:
+def encode(outputs: Mapping[str, Array], *, rows: bool, strict: bool = False) -> bytes:
     """The body of an answer.
 
     Args:
         outputs: As the model gave them; at least one.
         rows: True for ``predictions`` (one element for each index of axis 0), False for ``outputs``.
+        strict: NaN and infinity are written as null; else as ``NaN`` and ``Infinity``, which is not JSON but is what
+            TensorFlow Serving writes.
 
     Raises:
-        InvalidInstance: outputs without a common axis 0 in row form, or of a type that JSON cannot carry.
-        EngineError: a string output is not UTF-8.
+        InvalidInstance: outputs without a common axis 0 in row form, of a type that JSON cannot carry, or strings that
+            are not UTF-8.
     """
     if rows:
         _check_batch(outputs)
-    # orjson reads numpy's memory, and writes the shortest digits of float32 as such. It writes NaN and infinity as
-    # null.
-    fast = all(_is_plain(array) for array in outputs.values())
+    # orjson reads numpy's memory, writes the shortest digits of float32 as such, and null for NaN and infinity.
+    fast = all(array.dtype.kind in "iubf" for array in outputs.values()) and (strict or _is_finite(outputs))
     shown = {name: _plain(array) if fast else to_lists(array, name) for name, array in outputs.items()}
     if len(shown) == 1:
         (value,) = shown.values()
@@ -105,70 +120,72 @@ def encode(outputs: Mapping[str, Array], *, rows: bool) -> bytes:
     else:
         value = shown
     answer = {"predictions" if rows else "outputs": value}
-    if fast:
+    if fast or strict:
         return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    return dumps(answer)
 
 
-def _decode_rows(instances: Any, signature: Signature) -> dict[str, Array]:
-    if not isinstance(instances, list):
-        raise InvalidInstance("Expecting 'instances' to be an list/array")
-    if not instances:
-        raise InvalidInstance("No values in 'instances' array")
-    if not _is_object(instances[0]):
-        if len(signature.inputs) != 1:
-            raise InvalidInstance(
-                "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
-                "tensorinfo_map"
-            )
-        for index, item in enumerate(instances):
-            if isinstance(item, dict) and _is_object(item):
-                raise InvalidInstance(f"Expecting value/list but got object at item {index} of input list")
-        (spec,) = signature.inputs.values()
-        return {spec.name: _column(instances, spec)}
-    for index, item in enumerate(instances):
-        _check_names(index, item, signature)
-    return {name: _column([item[name] for item in instances], spec) for name, spec in signature.inputs.items()}
+def dumps(value: Any) -> bytes:
+    """JSON as TensorFlow Serving writes it: with ``NaN`` and ``Infinity``."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _check_names(index: int, item: Any, signature: Signature) -> None:
-    if not _is_object(item):
-        raise InvalidInstance(f"Expecting object but got list at item {index} of input list")
-    for name in item:
-        if name not in signature.inputs:
-            raise InvalidInstance(
-                f"Failed to process element: {index} of 'instances' list. "
-                f"JSON object: does not have named input: {name}"
-            )
-    if len(item) != len(signature.inputs):
+def _wrong(document: Document, what: str) -> InvalidInstance:
+    return InvalidInstance(f"JSON Value: {excerpt(document.members)} {what}")
+
+
+def _decode_rows(instances: list[Any], signature: Signature) -> dict[str, Array]:
+    objects = _is_object(instances[0])
+    if not objects and len(signature.inputs) != 1:
         raise InvalidInstance(
-            f"Failed to process element: {index} of 'instances' list. "
-            f"JSON object: keys must be equal to: {','.join(signature.inputs)}"
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
         )
-
-
-def _column(values: list[Any], spec: TensorSpec) -> Array:
-    """One input of all instances; if they do not fit, the error names the first that does not."""
     try:
-        return to_array(values, spec)
+        if not objects:
+            (spec,) = signature.inputs.values()
+            return {spec.name: to_array(instances, spec)}
+        if all(isinstance(item, dict) and item.keys() == signature.inputs.keys() for item in instances):
+            return {name: to_array([item[name] for item in instances], spec) for name, spec in signature.inputs.items()}
     except InvalidInstance as error:
-        shape: tuple[int, ...] | None = None
-        for index, value in enumerate(values):
-            where = (
-                f"Failed to process element: {index} key: {spec.name} of 'instances' list. Error: INVALID_ARGUMENT: "
-            )
+        raise _first_wrong(instances, signature, objects=objects) from error
+    raise _first_wrong(instances, signature, objects=objects)
+
+
+def _first_wrong(instances: list[Any], signature: Signature, *, objects: bool) -> InvalidInstance:
+    """What is wrong with the first instance that does not fit, as TensorFlow Serving finds it: one after the other."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, item in enumerate(instances):
+        if objects and not _is_object(item):
+            return InvalidInstance(f"Expecting object but got list at item {index} of input list")
+        if not objects and _is_object(item):
+            return InvalidInstance(f"Expecting value/list but got object at item {index} of input list")
+        named = item if objects else {next(iter(signature.inputs)): item}
+        for name, value in named.items():
             try:
-                came = to_array(value, spec).shape
-            except InvalidInstance as inner:
-                raise InvalidInstance(f"{where}{inner}") from error
-            shape = came if shape is None else shape
-            if int(np.prod(came)) != int(np.prod(shape)):
-                raise InvalidInstance(
-                    f"{where}Expecting tensor size: {int(np.prod(shape))} but got: {int(np.prod(came))}"
-                ) from error
-            if came != shape:
-                raise InvalidInstance(f"{where}Expecting shape {_shape(shape)} but got: {_shape(came)}") from error
-        raise
+                _check_item(name, value, signature, shapes)
+            except InvalidInstance as error:
+                code = "UNIMPLEMENTED" if isinstance(error, Unsupported) else "INVALID_ARGUMENT"
+                return InvalidInstance(
+                    f"Failed to process element: {index} key: {name} of 'instances' list. Error: {code}: {error}"
+                )
+        if named.keys() != signature.inputs.keys():
+            return InvalidInstance(
+                f"Failed to process element: {index} of 'instances' list. JSON object: {excerpt(item)} "
+                f"keys must be equal to: {','.join(sorted(signature.inputs))}"
+            )
+    return InvalidInstance("the instances do not fit the signature")
+
+
+def _check_item(name: str, value: Any, signature: Signature, shapes: dict[str, tuple[int, ...]]) -> None:
+    if name not in signature.inputs:
+        raise InvalidInstance(f"JSON object: does not have named input: {name}")
+    came = to_array(value, signature.inputs[name]).shape
+    shape = shapes.setdefault(name, came)
+    if int(np.prod(came)) != int(np.prod(shape)):
+        raise InvalidInstance(f"Expecting tensor size: {int(np.prod(shape))} but got: {int(np.prod(came))}")
+    if came != shape:
+        raise InvalidInstance(f"Expecting shape {_shape(shape)} but got: {_shape(came)}")
 
 
 def _decode_columns(inputs: Any, signature: Signature) -> dict[str, Array]:
@@ -199,13 +216,15 @@ def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _is_plain(array: Array) -> bool:
-    return array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
+def _is_finite(outputs: Mapping[str, Array]) -> bool:
+    return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in outputs.values())
 
 
 def _plain(array: Array) -> Any:
     """What orjson can write: it knows contiguous arrays and numpy's scalars, and no arrays of rank 0."""
-    return np.ascontiguousarray(array) if array.ndim else array[()]
+    if array.ndim == 0:
+        return array[()]
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

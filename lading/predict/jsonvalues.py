@@ -1,7 +1,8 @@
-"""Turns nested lists of JSON into arrays and back. The error texts are TensorFlow Serving's (util/json_tensor.cc)."""
+"""Turns nested lists of JSON into arrays and back. Rules and error texts: TensorFlow Serving's util/json_tensor.cc."""
 
 import base64
 import binascii
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lading.errors import EngineError, InvalidInstance
+from lading.errors import InvalidInstance, Unsupported
 from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
 
 Array = npt.NDArray[Any]
 
-_KINDS = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
-"""For each kind of dtype the kinds of numbers that it accepts, as numpy infers them from JSON."""
+_INT32 = (-(2**31), 2**31 - 1)
+INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
+    # TensorFlow Serving reads the small types as int32, and what is beyond them wraps around.
+    **dict.fromkeys(("int8", "int16", "int32", "uint8"), _INT32),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint16": (0, 2**16 - 1),
+    "uint32": (0, 2**32 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+"""The least and the greatest integer that JSON may give for each dtype. TensorFlow Serving reads no uint16 at all."""
+_JSON_TYPES = {str: "String", list: "Array", dict: "Object", type(None): "Null"}
+_BASE64_PADDING = {0: "", 2: "==", 3: "="}
 
 
 def to_inputs(values: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
@@ -46,29 +57,22 @@ def to_array(value: Any, spec: TensorSpec) -> Array:
     """The array of a JSON value.
 
     Args:
-        value: A number, string, ``{"b64": …}`` or boolean, or nested lists of them, all of one shape.
+        value: A number, string, ``{"b64": …}`` or boolean, or nested lists of them, all of one shape. Integers are
+            ``int`` and all other numbers ``float``: an integer type takes no 1.0.
         spec: Of which input.
 
     Raises:
         InvalidInstance: a wrong type, an integer out of range, or lists of different lengths.
+        Unsupported: a type that JSON cannot hold.
     """
-    if spec.data_type == DT_STRING:
-        return _string_array(value)
-    if spec.dtype is None or spec.dtype.kind not in _KINDS:
-        raise InvalidInstance(f"JSON values of type {_short_name(spec)} are not supported")
+    flat = _flatten(value)
+    if flat is None:
+        raise _misfit(value, spec, _first_shape(value), 0)
+    shape, leaves = flat
     try:
-        array = np.array(value)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInstance(f"Encountered list at unexpected size: {error}") from error
-    # A list without numbers is float64 to numpy, whatever it is meant to be.
-    if array.dtype.kind not in _KINDS[spec.dtype.kind] and (array.size or array.dtype.kind == "O"):
-        raise InvalidInstance(f"JSON Value: {_excerpt(value)} is not of expected type: {_short_name(spec)}")
-    if spec.dtype.kind in "iu" and array.size:
-        limits = np.iinfo(spec.dtype)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise InvalidInstance(f"JSON Value: {_excerpt(value)} is not of expected type: {_short_name(spec)}")
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, as in TensorFlow Serving
-        return array.astype(spec.dtype, copy=False)
+        return _leaves_to_array(leaves, spec).reshape(shape)
+    except (_Misfit, OverflowError) as error:
+        raise _misfit(value, spec, shape, 0) from error
 
 
 def to_lists(array: Array, name: str) -> Any:
@@ -77,8 +81,7 @@ def to_lists(array: Array, name: str) -> Any:
     Numbers become what ``json`` prints shortest for their own precision: 0.1 stays 0.1 for float32.
 
     Raises:
-        InvalidInstance: complex numbers have no JSON form.
-        EngineError: a string is not UTF-8.
+        InvalidInstance: complex numbers have no JSON form; a string is not UTF-8.
     """
     if array.dtype.kind == "O":
         flat = np.empty(array.size, object)
@@ -96,37 +99,146 @@ def is_base64(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _string_array(value: Any) -> Array:
-    flat: list[bytes] = []
-    shape = _walk(value, flat)
-    array = np.empty(len(flat), object)
-    array[:] = flat
-    return array.reshape(shape)
+def to_bytes(value: Any) -> bytes:
+    """The bytes of a JSON string, or of ``{"b64": …}``.
 
-
-def _walk(value: Any, flat: list[bytes]) -> tuple[int, ...]:
-    """Append the strings of nested lists in order; the lists' shape."""
-    if not isinstance(value, list):
-        flat.append(_bytes(value))
-        return ()
-    shapes = [_walk(item, flat) for item in value]
-    for shape in shapes:
-        if shape != shapes[0]:
-            raise InvalidInstance(
-                f"Encountered list at unexpected size: {list(shape)} expected size: {list(shapes[0])}"
-            )
-    return (len(value), *(shapes[0] if shapes else ()))
-
-
-def _bytes(value: Any) -> bytes:
+    Raises:
+        InvalidInstance: the base64 is damaged. Accepted is what absl::Base64Unescape accepts: the standard alphabet,
+            white space anywhere, padding right or left out.
+    """
     if isinstance(value, str):
-        return value.encode()
-    if not is_base64(value):
-        raise InvalidInstance(f"JSON Value: {_excerpt(value)} is not of expected type: string")
+        return value.encode("utf-8", "surrogateescape")
+    text = "".join(value["b64"].split())
+    unpadded = text.rstrip("=")
+    padding = _BASE64_PADDING.get(len(unpadded) % 4)
+    if padding is None or text[len(unpadded) :] not in ("", padding):
+        raise InvalidInstance("Unable to base64 decode")
     try:
-        return base64.b64decode("".join(value["b64"].split()), validate=True)
+        return base64.b64decode(unpadded + padding, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidInstance(f"Unable to base64 decode: {error}") from error
+        raise InvalidInstance("Unable to base64 decode") from error
+
+
+def excerpt(value: Any, most: int = 60) -> str:
+    """The beginning of a JSON value, for an error text."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        text = "[" * (most + 1)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+class _Misfit(Exception):
+    """A value does not fit; which one and why is found out by another walk."""
+
+
+def _flatten(value: Any) -> tuple[tuple[int, ...], list[Any]] | None:
+    """The shape of nested lists and what they hold, in order; None if they have no single shape."""
+    if not isinstance(value, list):
+        return (), [value]
+    shape = [len(value)]
+    while value and isinstance(value[0], list):
+        if set(map(type, value)) != {list} or len(set(map(len, value))) != 1:
+            return None
+        shape.append(len(value[0]))
+        value = list(itertools.chain.from_iterable(value))
+    return None if list in set(map(type, value)) else (tuple(shape), value)
+
+
+def _leaves_to_array(leaves: list[Any], spec: TensorSpec) -> Array:
+    kinds = set(map(type, leaves))
+    if spec.data_type == DT_STRING:
+        if not all(kind is str or kind is dict for kind in kinds) or not all(
+            is_base64(leaf) for leaf in leaves if type(leaf) is dict
+        ):
+            raise _Misfit
+        array = np.empty(len(leaves), object)
+        array[:] = [to_bytes(leaf) for leaf in leaves]
+        return array
+    dtype = spec.dtype
+    if dtype is None or dtype.kind not in "fiub":
+        raise _Misfit
+    if not kinds <= ({int, float} if dtype.kind == "f" else {bool} if dtype.kind == "b" else {int}):
+        raise _Misfit
+    if dtype.kind == "b":
+        return np.array(leaves, dtype)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, as in TensorFlow Serving
+            return np.array(leaves, np.float64).astype(dtype)
+    return fit_integers(np.array(leaves, np.uint64 if dtype == np.uint64 else np.int64), dtype)
+
+
+def fit_integers(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Integers of 64 bits as a narrower type, by TensorFlow Serving's rules.
+
+    Raises:
+        OverflowError: one is beyond what JSON may give for this type.
+    """
+    if array.size and dtype.itemsize < 8:
+        least, greatest = INTEGER_RANGES[dtype.name]
+        if array.min() < least or array.max() > greatest:
+            raise OverflowError(f"beyond {dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def _first_shape(value: Any) -> tuple[int, ...]:
+    """The lengths of the first list at each level."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _misfit(value: Any, spec: TensorSpec, shape: tuple[int, ...], level: int) -> InvalidInstance:
+    """What is wrong first with a value of which something is wrong, in TensorFlow Serving's words."""
+    pending = [(value, level)]
+    while pending:
+        value, level = pending.pop()
+        wrong = _misfit_here(value, spec, shape, level)
+        if wrong is not None:
+            return wrong
+        if isinstance(value, list):
+            pending += [(item, level + 1) for item in reversed(value)]
+    return InvalidInstance(f"{spec.name} does not fit {_short_name(spec)}")
+
+
+def _misfit_here(value: Any, spec: TensorSpec, shape: tuple[int, ...], level: int) -> InvalidInstance | None:
+    if isinstance(value, list):
+        if level >= len(shape):
+            return InvalidInstance(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+        if len(value) != shape[level]:
+            return InvalidInstance(
+                f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+            )
+        return None
+    if level != len(shape):
+        return InvalidInstance(
+            f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+            f"Expected at level: {len(shape)}"
+        )
+    if spec.data_type != DT_STRING and (spec.dtype is None or spec.dtype.kind not in "fiub"):
+        return Unsupported(f"Conversion of JSON Value: {excerpt(value)} to type: {_short_name(spec)}")
+    try:
+        _leaves_to_array([value], spec)
+    except InvalidInstance as error:
+        return error
+    except (_Misfit, OverflowError):
+        if spec.data_type == DT_STRING and isinstance(value, dict):
+            return InvalidInstance(f"JSON Value: {excerpt(value)} not formatted correctly for base64 data")
+        return InvalidInstance(
+            f"JSON Value: {excerpt(value)} Type: {_json_type(value)} is not of expected type: {_short_name(spec)}"
+        )
+    return None
+
+
+def _json_type(value: Any) -> str:
+    """RapidJSON's name of a value's type."""
+    if isinstance(value, bool):
+        return str(value)
+    return _JSON_TYPES.get(type(value), "Number")
 
 
 def _text(item: bytes, name: str) -> Any:
@@ -135,7 +247,7 @@ def _text(item: bytes, name: str) -> Any:
     try:
         return item.decode()
     except UnicodeDecodeError as error:
-        raise EngineError(
+        raise InvalidInstance(
             f'output "{name}" holds bytes that are not UTF-8, which JSON cannot carry: '
             "give it a name that ends in _bytes, so that it is sent as base64"
         ) from error
@@ -143,8 +255,3 @@ def _text(item: bytes, name: str) -> Any:
 
 def _short_name(spec: TensorSpec) -> str:
     return type_name(spec.data_type).removeprefix("DT_").lower()
-
-
-def _excerpt(value: Any, most: int = 60) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else f"{text[:most]}…"

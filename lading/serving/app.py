@@ -2,15 +2,20 @@
 
 import asyncio
 import time
-from concurrent.futures import Executor
+import zlib
 from typing import Any
 
+from lading.errors import LadingError
 from lading.serving import rest
+from lading.serving.answers import Answer, Request, failure, refusal, too_large
 from lading.serving.config import ServeConfig
-from lading.serving.errors import CONTENT_TOO_LARGE, Code
+from lading.serving.errors import Code
+from lading.serving.gate import Gate
 from lading.serving.log import log
+from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 from lading.serving.pace import Pace
+from lading.serving.routes import Route, make_finder
 
 _READ_ON = 4
 """A body that is too long is read and thrown away up to this many times the limit, so that a client which sends
@@ -26,65 +31,143 @@ class App:
         running: How many requests are being answered.
     """
 
-    def __init__(self, models: Models, config: ServeConfig, pool: Executor) -> None:
+    def __init__(self, models: Models, config: ServeConfig, *, gate: Gate, metrics: Metrics) -> None:
         self.running = 0
         self._models = models
-        self._limit = config.max_body_bytes
-        self._pool = pool
+        self._config = config
+        self._gate = gate
+        self._metrics = metrics
         self._pace = Pace()
+        self._site = rest.Site(models, config, metrics)
+        self._find = make_finder(
+            health_route=config.health_route, predict_route=config.predict_route, metrics_path=config.metrics_path
+        )
         said = {"x-lading-revision": config.revision, "x-lading-model": config.model_diff_id}
-        self._headers = [("content-type", "application/json"), *((key, text) for key, text in said.items() if text)]
+        self._said = [(key, text) for key, text in said.items() if text]
+        self._json_headers = [("content-type", "application/json"), *self._said]
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
+        started = time.perf_counter()
         self.running += 1
         try:
-            answer = await self._answer(scope, protocol)
-            protocol.response_bytes(answer.status, self._headers, answer.body)
+            # The query string is part of the path, as in TensorFlow Serving.
+            path = f"{scope.path}?{scope.query_string}" if scope.query_string else scope.path
+            route = self._find(scope.method, path)
+            answer = await self._answer(route, path, scope, protocol)
+            self._send(answer, scope.method, protocol)
         finally:
             self.running -= 1
+        if route.counted or route.runs_model:
+            self._metrics.request(
+                model=route.model,
+                api=route.verb,
+                entrypoint="REST",
+                code=answer.code,
+                seconds=time.perf_counter() - started,
+            )
 
-    async def _answer(self, scope: Any, protocol: Any) -> rest.Answer:
-        # The query string is part of the path, as in TensorFlow Serving.
-        path = f"{scope.path}?{scope.query_string}" if scope.query_string else scope.path
+    async def _answer(self, route: Route, path: str, scope: Any, protocol: Any) -> Answer:
         try:
-            if scope.method == "GET":
-                return rest.read(self._models, path)
-            if scope.method != "POST":
-                return rest.malformed(scope.method, path)
-            body = await self._read(scope, protocol)
-            if body is None:
-                return rest.failure(CONTENT_TOO_LARGE, f"the request body is longer than {self._limit} bytes")
-            return await self._predict(path, body)
+            if not route.runs_model:
+                return self._about(route, path, scope)
+            headers = scope.headers
+            body = await self._read(headers, protocol)
+            if isinstance(body, Answer):
+                return body
+            return await self._run(route, _request(route, path, scope.method, headers, body))
+        except LadingError as error:
+            return failure(error)
         except Exception as error:
             # The last line of defence: the client learns that it failed, the log says why, the server lives on.
             log("request failed", severity="ERROR", method=scope.method, path=path, error=repr(error))
-            return rest.failure(Code.INTERNAL.http, "internal error; the server's log says more")
+            return refusal(Code.INTERNAL, "internal error; the server's log says more")
 
-    async def _predict(self, path: str, body: bytes) -> rest.Answer:
+    def _about(self, route: Route, path: str, scope: Any) -> Answer:
+        if route.verb == "options":
+            # As TensorFlow Serving answers it: 200 to a browser that asks, else 400, and nothing in it.
+            asks = scope.headers.get("origin", "").startswith(("http://", "https://"))
+            return Answer(b"", Code.OK if asks else Code.INVALID_ARGUMENT)
+        return self._site.answer(route, Request(scope.method, path, b""))
+
+    async def _run(self, route: Route, request: Request) -> Answer:
+        run = rest.RUNS[route.verb]
+        size = len(request.body)
         started = time.perf_counter()
-        if self._pace.is_quick(path, len(body)):
-            answer = rest.predict(self._models, path, body)
+        if self._pace.is_quick(request.path, size):
+            answer = run(self._models, route, request)
         else:
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._pool, rest.predict, self._models, path, body)
-        if answer.status == 200:
-            self._pace.record(path, time.perf_counter() - started)
+            answer = await self._in_thread(lambda: run(self._models, route, request), size)
+        if answer.code is Code.OK:
+            self._pace.record(request.path, time.perf_counter() - started)
         return answer
 
-    async def _read(self, scope: Any, protocol: Any) -> bytes | None:
-        """The body, or None if it is longer than the limit."""
-        declared = scope.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) <= self._limit:
-            body: bytes = await protocol()
-            return body
-        parts, size = [], 0
-        async for part in protocol:
-            size += len(part)
-            if size <= self._limit:
-                parts.append(part)
-            else:
-                parts.clear()
-                if size > _READ_ON * self._limit:
-                    break
-        return None if size > self._limit else b"".join(parts)
+    async def _in_thread(self, call: Any, size: int) -> Answer:
+        future = asyncio.wrap_future(self._gate.submit(call, size))
+        try:
+            return await asyncio.wait_for(future, self._config.timeout_seconds)
+        except TimeoutError:
+            return refusal(
+                Code.DEADLINE_EXCEEDED, f"the prediction was not made within {self._config.timeout_seconds:g} s"
+            )
+
+    def _send(self, answer: Answer, method: str, protocol: Any) -> None:
+        headers = self._json_headers
+        if answer.content_type != "application/json":
+            headers = [("content-type", answer.content_type), *self._said]
+        if answer.headers:
+            headers = [*headers, *answer.headers]
+        if method == "HEAD":
+            protocol.response_empty(answer.status, headers)
+        else:
+            protocol.response_bytes(answer.status, headers, answer.body)
+
+    async def _read(self, headers: Any, protocol: Any) -> bytes | Answer:
+        """The body, decompressed; or the answer to one that is too long."""
+        limit = self._config.max_body_bytes
+        declared = headers.get("content-length", "")
+        if declared.isdigit() and int(declared) <= limit:
+            body: bytes | None = await protocol()
+        else:
+            body = await _read_up_to(limit, protocol)
+        if body is not None and "gzip" in headers.get("content-encoding", ""):
+            body = _decompress(body, limit)
+        return too_large(limit) if body is None else body
+
+
+def _request(route: Route, path: str, method: str, headers: Any, body: bytes) -> Request:
+    if route.verb != "infer":
+        return Request(method, path, body)
+    return Request(
+        method,
+        path,
+        body,
+        header_length=headers.get("inference-header-content-length"),
+        content_type=headers.get("content-type"),
+    )
+
+
+async def _read_up_to(limit: int, protocol: Any) -> bytes | None:
+    """A body without a length, or None if it is longer than the limit."""
+    parts, size = [], 0
+    async for part in protocol:
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        else:
+            parts.clear()
+            if size > _READ_ON * limit:
+                break
+    return None if size > limit else b"".join(parts)
+
+
+def _decompress(body: bytes, limit: int) -> bytes | None:
+    """What a gzip stream holds; empty if damaged, as in TensorFlow Serving; None if it is longer than the limit."""
+    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = stream.decompress(body, limit + 1)
+    except zlib.error:
+        return b""
+    if len(plain) > limit:
+        return None
+    return plain if stream.eof else b""

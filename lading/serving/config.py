@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lading.errors import InvalidInput
+from lading.predict.batching import BatchingConfig
 
 DEFAULT_PORT = 8501  # TensorFlow Serving's REST port
 DEFAULT_GRPC_PORT = 8500  # TensorFlow Serving's gRPC port
 MAX_BODY_BYTES = 32 * 1024 * 1024  # Cloud Run's limit of an HTTP/1 request
 DRAIN_SECONDS = 10.0  # Knative and Cloud Run send SIGKILL 10 s after SIGTERM
+DEFAULT_MODEL = "model"  # MODEL_NAME in TensorFlow Serving's image
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -39,25 +42,11 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class BatchingConfig:
-    """How requests are put together. Names and defaults: TensorFlow Serving's BatchingParameters."""
-
-    max_batch_size: int = 1000
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int = 0
-    """0: as many as there are processors."""
-    allowed_batch_sizes: tuple[int, ...] = ()
-    """Ascending, the last is ``max_batch_size``; batches are padded to one of these."""
-    pad_variable_length_inputs: bool = False
-
-
-@dataclass(frozen=True)
 class ServeConfig:
     """The settings of a serving process."""
 
     models: tuple[ModelConfig, ...]
-    """At least one; names are unique."""
+    """Names are unique. Empty if ``model_config_file`` names them."""
     host: str = "0.0.0.0"
     port: int | None = DEFAULT_PORT
     """0 lets the system choose (the log line ``listening`` names it); None: no HTTP."""
@@ -76,10 +65,14 @@ class ServeConfig:
     """Vertex AI's ``AIP_HEALTH_ROUTE``; empty for none."""
     predict_route: str = ""
     """Vertex AI's ``AIP_PREDICT_ROUTE``; empty for none."""
+    trace_project: str = ""
+    """The Google Cloud project that trace ids in the log belong to; empty for none."""
     max_body_bytes: int = MAX_BODY_BYTES
     """A longer request is answered 413."""
     max_queue: int = 256
     """So many requests may wait for a thread; the next is answered 503."""
+    max_held_bytes: int = 8 * MAX_BODY_BYTES
+    """So many bytes of bodies may wait or be worked on; past it requests are answered 503."""
     timeout_seconds: float = 30.0
     """A prediction that is not made within is answered 504. TensorFlow Serving: ``--rest_api_timeout_in_ms``."""
     drain_seconds: float = DRAIN_SECONDS
@@ -98,48 +91,85 @@ class ServeConfig:
     request_log_rate: float = 0.01
     """The share of requests that is written, 0 to 1."""
 
+    def __post_init__(self) -> None:
+        least = {
+            "timeout_seconds": 0.001, "max_body_bytes": 1, "max_queue": 0, "max_held_bytes": 1, "drain_seconds": 0,
+            "poll_seconds": 0, "model_config_poll_seconds": 0,
+        }  # fmt: skip
+        problems = [
+            f"{name} is {getattr(self, name)}, expected {bound} or more"
+            for name, bound in least.items()
+            if not getattr(self, name) >= bound
+        ]
+        if self.threads is not None and self.threads < 1:
+            problems.append(f"threads is {self.threads}, expected 1 or more")
+        if not 0 <= self.request_log_rate <= 1:
+            problems.append(f"request_log_rate is {self.request_log_rate}, expected 0 to 1")
+        if self.port is None and self.grpc_port is None:
+            problems.append("neither HTTP nor gRPC is to be served")
+        if problems:
+            raise InvalidInput("; ".join(problems))
+
     @classmethod
     def read(
         cls,
         models: Sequence[str],
         environ: Mapping[str, str],
         *,
-        port: int | None = None,
-        host: str | None = None,
-        engine: str = "tensorflow",
+        port: str | None = None,
+        grpc_port: str | None = None,
+        **settings: Any,
     ) -> "ServeConfig":
         """Read the arguments of ``lading serve`` and the environment.
 
         Args:
-            models: Each ``NAME=PATH``.
+            models: Each ``NAME=PATH``. Without any, the settings' ``model_config_file`` names them, or else the
+                environment's ``AIP_STORAGE_URI`` (Vertex AI) is served as the model ``model``.
             environ: ``AIP_HTTP_PORT`` (Vertex AI) and ``PORT`` (Knative, Cloud Run) give the port, in this order;
-                ``K_REVISION`` or ``AIP_DEPLOYED_MODEL_ID`` the revision; ``LADING_MODEL_DIFF_ID`` the model's digest.
+                ``AIP_HEALTH_ROUTE`` and ``AIP_PREDICT_ROUTE`` paths; ``K_REVISION`` or ``AIP_DEPLOYED_MODEL_ID`` the
+                revision; ``LADING_MODEL_DIFF_ID`` the model's digest; ``GOOGLE_CLOUD_PROJECT`` the project of traces.
             port: Before the environment's.
-            host: Address to listen on. Default: all, which Knative's runtime contract asks for.
-            engine: What computes.
+            grpc_port: A number, ``off``, or ``instead``: the port that HTTP would have. Default: 8500, and none where
+                the environment gives the port, since such platforms open a single one.
+            settings: Other fields of this class; None stands for the default.
 
         Raises:
             InvalidInput: every problem, in one message.
         """
         problems: list[str] = []
-        found = _models(models, problems)
-        chosen = _port(port, environ, problems)
+        given = {name: value for name, value in settings.items() if value is not None}
+        http, grpc = _ports(port, grpc_port, environ, problems)
+        from_environ = {
+            "revision": environ.get("K_REVISION") or environ.get("AIP_DEPLOYED_MODEL_ID", ""),
+            "model_diff_id": environ.get("LADING_MODEL_DIFF_ID", ""),
+            "health_route": environ.get("AIP_HEALTH_ROUTE", ""),
+            "predict_route": environ.get("AIP_PREDICT_ROUTE", ""),
+            "trace_project": environ.get("GOOGLE_CLOUD_PROJECT", ""),
+        }
+        found = () if models == [] and "model_config_file" in given else _models(models, environ, problems)
+        if models and "model_config_file" in given:
+            problems.append("expected models either as NAME=PATH or in --model-config-file, received both")
+        try:
+            made = cls(
+                models=found,
+                port=http,
+                grpc_port=grpc,
+                grpc_required=grpc_port is not None,
+                **{**from_environ, **given},
+            )
+        except InvalidInput as error:
+            problems.append(str(error))
         if problems:
             raise InvalidInput("; ".join(problems))
-        return cls(
-            models=found,
-            host=host or cls.host,
-            port=chosen,
-            engine=engine,
-            revision=environ.get("K_REVISION") or environ.get("AIP_DEPLOYED_MODEL_ID", ""),
-            model_diff_id=environ.get("LADING_MODEL_DIFF_ID", ""),
-        )
+        return made
 
 
-def _models(arguments: Sequence[str], problems: list[str]) -> tuple[ModelConfig, ...]:
+def _models(arguments: Sequence[str], environ: Mapping[str, str], problems: list[str]) -> tuple[ModelConfig, ...]:
     found: dict[str, ModelConfig] = {}
+    if not arguments and environ.get("AIP_STORAGE_URI"):
+        return (ModelConfig(DEFAULT_MODEL, environ["AIP_STORAGE_URI"]),)
     if not arguments:
-        problems.append("no model: expected NAME=PATH")
+        problems.append("no model: expected NAME=PATH, --model-config-file, or AIP_STORAGE_URI in the environment")
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if not equals or not name or not path:
@@ -151,9 +181,26 @@ def _models(arguments: Sequence[str], problems: list[str]) -> tuple[ModelConfig,
     return tuple(found.values())
 
 
-def _port(flag: int | None, environ: Mapping[str, str], problems: list[str]) -> int:
+def _ports(
+    port: str | None, grpc_port: str | None, environ: Mapping[str, str], problems: list[str]
+) -> tuple[int | None, int | None]:
+    """The ports of HTTP and gRPC."""
     variable = next((name for name in ("AIP_HTTP_PORT", "PORT") if environ.get(name)), "")
-    where, text = ("--port", str(flag)) if flag is not None else (variable, environ.get(variable, str(DEFAULT_PORT)))
+    where, text = ("--port", port) if port is not None else (variable, environ.get(variable, str(DEFAULT_PORT)))
+    http = _port(where, text, problems)
+    if grpc_port == "instead":
+        return None, http
+    if grpc_port is None:
+        return http, None if variable or http == DEFAULT_GRPC_PORT else DEFAULT_GRPC_PORT
+    grpc = None if grpc_port == "off" else _port("--grpc-port", grpc_port, problems)
+    if grpc and grpc == http:
+        problems.append(
+            f"--grpc-port={grpc}: HTTP has this port; choose another, or `--grpc-port instead` for gRPC alone"
+        )
+    return http, grpc
+
+
+def _port(where: str, text: str, problems: list[str]) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
     problems.append(f"{where}={text!r}: expected a port number, 0 to 65535")

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -20,7 +19,9 @@ from lading.errors import EngineError
 from lading.predict.cpus import available_cpus
 from lading.serving.app import App
 from lading.serving.config import ServeConfig
+from lading.serving.gate import Gate
 from lading.serving.log import log
+from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 
 
@@ -39,13 +40,14 @@ async def serve_app(
     Raises:
         EngineError: the web server ended without having been told to.
     """
+    metrics = Metrics(models.names)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     # Twice as many threads as processors: TensorFlow releases the GIL, and JSON is read meanwhile.
-    with ThreadPoolExecutor(2 * available_cpus(), thread_name_prefix="predict") as pool:
-        app = App(models, config, pool)
+    with Gate(2 * available_cpus(), config.max_queue, config.max_held_bytes) as gate:
+        app = App(models, config, gate=gate, metrics=metrics)
         host, port = reserved.getsockname()[:2]
         server = Server(
             app, address=host, port=port, interface=Interfaces.RSGI, websockets=False, backlog=1024, log_enabled=False

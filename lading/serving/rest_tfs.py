@@ -1,0 +1,136 @@
+"""TensorFlow Serving's REST API. Paths: ``lading.serving.routes``; bodies: ``lading.predict.codec``.
+
+Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and g3doc/api_rest.md. The status answer also says
+what KServe's V1 protocol says (``name``, ``ready``).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from lading.errors import InvalidInstance, LadingError, NotFound
+from lading.predict import Signature, TensorSpec, codec
+from lading.predict.document import Document
+from lading.predict.jsonvalues import to_lists
+from lading.predict.signature import type_name
+from lading.serving.answers import Answer, Request, as_json, failure, refusal
+from lading.serving.errors import Code
+from lading.serving.models import Models, Served
+from lading.serving.routes import Route
+
+
+def predict(models: Models, route: Route, request: Request) -> Answer:
+    """Answer ``:predict``."""
+    try:
+        document = codec.parse(request.body)  # before the model is looked up, as TensorFlow Serving does
+        return models.use(lambda served: Answer(_predict(served, document)), route.model, route.version, route.label)
+    except LadingError as error:
+        return failure(error)
+
+
+def vertex(models: Models, route: Route, request: Request) -> Answer:
+    """Answer Vertex AI's predict route: the first model, and an answer that is JSON even where it holds NaN."""
+    try:
+        document = codec.parse(request.body)
+        parameters = document.members.get("parameters") if "parameters" in document else None
+        name = parameters.get("signature_name") if isinstance(parameters, dict) else None
+        return models.use(lambda served: Answer(_predict(served, document, named=name, strict=True)), models.names()[0])
+    except LadingError as error:
+        return failure(error)
+
+
+def _predict(served: Served, document: Document, *, named: object = None, strict: bool = False) -> bytes:
+    signature = codec.find_signature(document, served.model.signatures, named=named)
+    inputs, rows = codec.decode(document, signature)
+    outputs = served.model.predict(inputs, signature=signature.name)
+    return codec.encode(outputs, rows=rows, strict=strict)
+
+
+def classify(models: Models, route: Route, request: Request) -> Answer:
+    """Answer ``:classify`` and ``:regress``; the whole body is read before the model is looked up."""
+    # Here, because they need protobuf, which a server of numbers need not load.
+    from lading.predict import classify as task
+    from lading.predict.examples import examples_from_json
+
+    try:
+        document = codec.parse(request.body)
+        signature = codec.signature_name(document)
+        examples = examples_from_json(document.members)
+
+        def run(served: Served) -> Answer:
+            if route.verb == "regress":
+                values = task.regress(served.model, examples, signature=signature)
+                return _results(to_lists(np.array(values, np.float32), "outputs"))
+            classes = task.classify(served.model, examples, signature=signature)
+            return _results([[_class(label, score) for label, score in row] for row in classes])
+
+        return models.use(run, route.model, route.version, route.label)
+    except LadingError as error:
+        return failure(error)
+
+
+def _class(label: bytes, score: float) -> list[Any]:
+    array = np.empty((), object)
+    array[()] = label
+    return [to_lists(array, "classes"), to_lists(np.array(score, np.float32), "scores")]
+
+
+def _results(results: Any) -> Answer:
+    return Answer(codec.dumps({"results": results}))
+
+
+def status(models: Models, route: Route) -> Answer:
+    """Answer about the versions of a model, in TensorFlow Serving's and in KServe's words."""
+    try:
+        found = models.statuses(route.model, route.version, route.label)
+    except LadingError as error:
+        return failure(error)
+    versions = [
+        {
+            "version": str(version.version),
+            "state": version.state,
+            "status": {"error_code": version.error_code, "error_message": version.error_message},
+        }
+        for version in found
+    ]
+    ready = any(version.state == "AVAILABLE" for version in found)
+    return as_json({"model_version_status": versions, "name": route.model, "ready": ready})
+
+
+def metadata(models: Models, route: Route) -> Answer:
+    """Answer with every signature of a model."""
+    try:
+        served = models.find(route.model, route.version, route.label)
+    except (NotFound, InvalidInstance) as error:
+        return failure(error)
+    # The doubled key is right: a SignatureDefMap has one member, which has the name of the member that holds the map.
+    signatures = {key: _signature(signature) for key, signature in served.model.signatures.items()}
+    return as_json(
+        {
+            "model_spec": {"name": served.name, "signature_name": "", "version": str(served.version)},
+            "metadata": {"signature_def": {"signature_def": signatures}},
+        }
+    )
+
+
+def malformed(request: Request) -> Answer:
+    """What a method or path below ``/v1/`` without meaning gets."""
+    return refusal(Code.INVALID_ARGUMENT, f"Malformed request: {request.method} {request.path}")
+
+
+def _signature(signature: Signature) -> dict[str, Any]:
+    return {
+        "inputs": {name: _tensor(spec) for name, spec in signature.inputs.items()},
+        "outputs": {name: _tensor(spec) for name, spec in signature.outputs.items()},
+        "method_name": signature.method_name,
+        "defaults": {},
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    sizes = [{"size": str(-1 if size is None else size), "name": ""} for size in spec.shape or ()]
+    return {
+        "dtype": type_name(spec.data_type),
+        "tensor_shape": {"dim": sizes, "unknown_rank": spec.shape is None},
+        "name": spec.tensor_name,
+    }
