@@ -138,7 +138,6 @@ class ServeConfig:
         """
         problems: list[str] = []
         given = {name: value for name, value in settings.items() if value is not None}
-        http, grpc = _ports(port, grpc_port, environ, problems)
         from_environ = {
             "revision": environ.get("K_REVISION") or environ.get("AIP_DEPLOYED_MODEL_ID", ""),
             "model_diff_id": environ.get("LADING_MODEL_DIFF_ID", ""),
@@ -147,6 +146,7 @@ class ServeConfig:
             "trace_project": environ.get("GOOGLE_CLOUD_PROJECT", ""),
         }
         found = () if models == [] and "model_config_file" in given else _models(models, environ, problems)
+        http, grpc = _ports(port, grpc_port, environ, problems)
         if models and "model_config_file" in given:
             problems.append("expected models either as NAME=PATH or in --model-config-file, received both")
         try:

@@ -120,14 +120,17 @@ def _inputs(document: Document, raw: memoryview) -> dict[str, Array]:
 
 
 def _data(data: Any, datatype: str) -> Any:
-    """The data as an array where simdjson can make one of it, else as lists."""
+    """The data as an array where it is a flat list of numbers, else as lists."""
     kind = oip.DATATYPES[datatype].kind if datatype in oip.DATATYPES else ""
     if kind in "fiu" and kind and hasattr(data, "as_buffer"):
         wide = WIDE["u" if datatype == "UINT64" else kind if kind == "f" else "i"]
         try:
-            return np.frombuffer(data.as_buffer(of_type=wide[0]), wide[1])
+            array = np.frombuffer(data.as_buffer(of_type=wide[0]), wide[1])
         except (TypeError, ValueError):
-            pass  # the lists tell what is wrong
+            return _plain(data)  # the lists tell what is wrong
+        # simdjson flattens nested lists, whatever their lengths.
+        if len(data) == array.size and not (array.size and hasattr(data[0], "as_buffer")):
+            return array
     return _plain(data)
 
 
