@@ -110,6 +110,37 @@ def list_files(prefix: str, *, limit: int | None = None) -> list[str]:
     return [f"gs://{bucket}/{found}" for found in names][:limit]
 
 
+def list_names(directory: str) -> list[str]:
+    """The names of what is in a directory, files and directories, in order.
+
+    Args:
+        directory: A directory on this machine, or ``gs://BUCKET/PREFIX``.
+
+    Raises:
+        NotFound: there is no such directory; for a bucket: nothing is below the prefix, or there is no bucket.
+        NotADirectoryError: there is a file on this machine.
+        AccessDenied: it may not be listed.
+        StorageError: it could not be listed.
+    """
+    if not is_remote(directory):
+        root = local_path(directory)
+        try:
+            with storage_errors(root):
+                return sorted(entry.name for entry in root.iterdir())
+        except FileNotFoundError as error:
+            raise NotFound(f"no directory at {directory}") from error
+    bucket, _, name = directory.removeprefix("gs://").partition("/")
+    prefix = f"{name.rstrip('/')}/" if name else ""
+    with _bucket(bucket, directory) as opened:
+        # With a delimiter Cloud Storage gives the folders as prefixes, which are known once every page was read.
+        blobs = opened.list_blobs(prefix=prefix, delimiter="/", retry=_retry())
+        found = [blob.name.removeprefix(prefix) for blob in blobs]
+        found += [folder.removeprefix(prefix).rstrip("/") for folder in blobs.prefixes]
+    if not found:
+        raise NotFound(f"nothing below {directory}")
+    return sorted(name for name in found if name)
+
+
 def copy_file(uri: str, to: Path) -> Path:
     """Copy one file to a path on this machine; it streams, and ``to`` appears only when it is whole.
 

@@ -28,7 +28,9 @@ ALLOWED: dict[str, set[str]] = {
     "lading.local": BASE | {"lading.oci", "lading.storage", "lading.http", "lading.local"},
     "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson"},
     "lading.serving": BASE
-    | {"lading.predict", "lading.serving", "lading.storage", "lading", "granian", "orjson", "numpy"},
+    | {"lading.predict", "lading.serving", "lading.storage", "lading", "granian", "orjson", "numpy"}
+    | {"google.protobuf"},
+    "lading.serving.grpc": BASE | {"lading.predict", "lading.serving", "grpc"},  # nothing else imports gRPC
     "lading.report": BASE | {"lading.report", "jinja2"},
     "lading.recipes": BASE
     | {"lading.storage", "lading.recipes", "lading.http", "numpy", "tensorflow", "keras", "requests"},

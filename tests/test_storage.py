@@ -7,7 +7,7 @@ import pytest
 from fakes.storage_server import Storage
 
 from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
-from lading.storage import copy_file, exists, join, list_files, read_bytes, write_bytes
+from lading.storage import copy_file, exists, join, list_files, list_names, read_bytes, write_bytes
 
 
 @pytest.fixture
@@ -115,3 +115,14 @@ def test_without_credentials_the_way_to_log_in_is_told(tmp_path: Path, monkeypat
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(StorageError, match="gcloud auth application-default login"):
         read_bytes("gs://bucket/a")
+
+
+@pytest.mark.parametrize("place", ["local", "remote"])
+def test_the_names_in_a_directory_are_files_and_directories(bucket: str, tmp_path: Path, place: str) -> None:
+    root = bucket if place == "remote" else str(tmp_path)
+    for name in ("base/10/a", "base/10/b", "base/2/deep/c", "base/file", "base-old/1/a"):
+        write_bytes(join(root, name), b"1")
+    assert list_names(f"{root}/base") == list_names(f"{root}/base/") == ["10", "2", "file"]
+    assert "base-old" in list_names(root)
+    with pytest.raises(NotFound, match="nope"):
+        list_names(f"{root}/nope")

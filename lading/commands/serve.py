@@ -29,6 +29,7 @@ def register(subparsers: Any) -> None:
     add("--engine", choices=("tensorflow", "litert", "auto"), help="what computes (default: tensorflow)")
     add("--threads", type=int, metavar="N", help="threads of the engine (default: the CPU quota)")
     add("--monitoring-config-file", type=Path, metavar="FILE", help="TensorFlow Serving's, for the path of metrics")
+    add("--access-log", choices=("off", "errors", "all"), help="which requests get a line in the log (default: errors)")
     add("--request-log", type=Path, metavar="FILE", help="write a sample of requests and answers, as JSON Lines")
     add("--request-log-rate", type=float, metavar="SHARE", help="which share of requests, 0 to 1 (default: 0.01)")
     _add_models(parser)
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         max_queue=args.max_queue,
         drain_seconds=args.drain,
         metrics_path=_metrics_path(args),
+        access_log=args.access_log,
         request_log=args.request_log,
         request_log_rate=args.request_log_rate,
     )

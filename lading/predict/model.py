@@ -1,7 +1,7 @@
 """A loaded model: checks what goes in, and runs it in an engine."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Protocol
@@ -9,11 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lading.errors import InvalidInput, InvalidInstance, ModelClosed
+from lading.errors import EngineError, InvalidInput, InvalidInstance, InvalidModel, ModelClosed
+from lading.predict.conversion import is_converted, read_conversion
 from lading.predict.saved_model import find_saved_model
 from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
 
-ENGINES = ("tensorflow",)
+ENGINES = ("tensorflow", "litert")
+"""What computes. ``load_model`` also takes ``auto``: LiteRT where the model is converted, else TensorFlow."""
+AUTO = "auto"
 
 
 class Engine(Protocol):
@@ -34,20 +37,31 @@ class Model:
     Attributes:
         path: The directory that holds ``saved_model.pb``.
         version: The number that the directory is named by, else 1.
+        engine: What computes, of ``ENGINES``.
+        engine_note: Why ``auto`` did not choose LiteRT for a model that was converted; empty otherwise.
         signatures: Every signature by name, ``__saved_model_init_op`` included.
     """
 
-    def __init__(self, engine: Engine, *, path: Path, version: int) -> None:
+    def __init__(
+        self, loaded: Engine, *, path: Path, version: int, engine: str = "tensorflow", engine_note: str = ""
+    ) -> None:
         self.path = path
         self.version = version
-        self.signatures: Mapping[str, Signature] = MappingProxyType(dict(engine.signatures))
-        self._engine = engine
-        self._state = threading.Condition()
+        self.engine = engine
+        self.engine_note = engine_note
+        self.signatures: Mapping[str, Signature] = MappingProxyType(dict(loaded.signatures))
+        self._loaded = loaded
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
         self._running = 0
         self._closed = False
 
     def predict(
-        self, inputs: Mapping[str, npt.ArrayLike], *, signature: str = "serving_default"
+        self,
+        inputs: Mapping[str, npt.ArrayLike],
+        *,
+        signature: str = "serving_default",
+        outputs: Collection[str] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Run one signature.
 
@@ -55,15 +69,16 @@ class Model:
             inputs: An array for each input of the signature, batch axis included, of the declared type or one that fits
                 into it (int64 goes into float32, float64 is rounded to float32; a float never becomes an integer).
                 Strings are ``bytes`` or ``str`` (UTF-8) in an array of dtype object. Shapes are judged by the graph
-                alone.
+                alone; the engine ``litert`` insists on the declared ones.
             signature: Its name.
+            outputs: Names of the outputs to return; None for all.
 
         Returns:
             An array of its own memory for each output; strings are ``bytes`` in an array of dtype object.
 
         Raises:
-            InvalidInstance: unknown signature, missing or unknown inputs, a type that does not fit, or a shape or value
-                that the graph refuses.
+            InvalidInstance: unknown signature or output, missing or unknown inputs, a type that does not fit, or a
+                shape or value that the graph refuses. Unsupported: what the engine does not do.
             EngineError: the model failed; ModelClosed: it was closed.
         """
         wanted = self.signatures.get(signature)
@@ -71,26 +86,34 @@ class Model:
             raise InvalidInstance(f'signature "{signature}" is not in the model (has: {", ".join(self.signatures)})')
         if inputs.keys() != wanted.inputs.keys():
             raise InvalidInstance(_wrong_names(wanted, inputs))
+        if outputs is not None and (unknown := [name for name in outputs if name not in wanted.outputs]):
+            raise InvalidInstance(
+                f'signature "{signature}" has no output {", ".join(unknown)} (has: {", ".join(wanted.outputs)})'
+            )
         arrays = [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()]
-        with self._state:
+        with self._lock:
             if self._closed:
                 raise ModelClosed(f"the model {self.path} was closed")
             self._running += 1
         try:
-            return dict(zip(wanted.outputs, self._engine.run(signature, arrays), strict=True))
+            answer = dict(zip(wanted.outputs, self._loaded.run(signature, arrays), strict=True))
         finally:
-            with self._state:
+            with self._lock:
                 self._running -= 1
-                self._state.notify_all()
+                if self._closed and not self._running:
+                    self._idle.set()
+        return answer if outputs is None else {name: array for name, array in answer.items() if name in outputs}
 
     def close(self) -> None:
         """Free the model once the predictions that run now have ended; later ones raise ModelClosed."""
-        with self._state:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._state.wait_for(lambda: self._running == 0)
-        self._engine.close()
+            if not self._running:
+                self._idle.set()
+        self._idle.wait()
+        self._loaded.close()
 
     def __enter__(self) -> "Model":
         return self
@@ -101,27 +124,60 @@ class Model:
         self.close()
 
 
-def load_model(path: Path | str, *, engine: str = "tensorflow", threads: int | None = None) -> Model:
+Wrap = Callable[[Engine], Engine]
+
+
+def load_model(
+    path: Path | str, *, engine: str = "tensorflow", threads: int | None = None, wrap: Wrap | None = None
+) -> Model:
     """Load a SavedModel for prediction.
 
     Args:
         path: The directory that holds ``saved_model.pb``, or a version base (``<base>/<number>/saved_model.pb``), of
             which the highest number is taken.
-        engine: ``tensorflow``: TensorFlow's C library.
-        threads: For one operation and for operations side by side. Default: the CPU quota of this process.
-            TensorFlow's thread pools are shared by all models of a process: the first model decides.
+        engine: ``tensorflow``: TensorFlow's C library. ``litert``: what ``lading convert`` put beside the graph.
+            ``auto``: LiteRT where there is a conversion that passed and belongs to the graph, else TensorFlow.
+        threads: TensorFlow: for one operation and for operations side by side; its thread pools are shared by all
+            models of a process, the first model decides. LiteRT: predictions side by side, each with one thread.
+            Default: the CPU quota of this process.
+        wrap: Puts something around the engine, for instance ``lading.predict.batching.BatchingEngine``.
 
     Raises:
-        InvalidModel: no SavedModel is there, or TensorFlow refuses it; names the path and what TensorFlow said.
-        EngineError: TensorFlow is not installed, or ran out of memory.
+        InvalidModel: no SavedModel is there, or the engine refuses it; names the path and what the engine said.
+            For ``litert`` also: it is not converted, the conversion did not pass, or the graph has changed since.
+        EngineError: the engine's library is not installed, or ran out of memory.
         InvalidInput: unknown engine.
     """
-    if engine not in ENGINES:
-        raise InvalidInput(f"expected an engine of {', '.join(ENGINES)}, received {engine!r}")
+    if engine not in (*ENGINES, AUTO):
+        raise InvalidInput(f"expected an engine of {', '.join((*ENGINES, AUTO))}, received {engine!r}")
     directory, version = find_saved_model(Path(path))
+    note = ""
+    if engine == "litert":
+        return _load_litert(directory, version, threads, wrap)
+    if engine == AUTO and is_converted(directory):
+        try:
+            return _load_litert(directory, version, threads, wrap)
+        except (InvalidModel, EngineError) as error:
+            note = str(error)
     from lading.predict.engines import tensorflow
 
-    return Model(tensorflow.load(directory, threads=threads), path=directory, version=version)
+    try:
+        loaded: Engine = tensorflow.load(directory, threads=threads)
+    except EngineError as error:
+        if not note:
+            raise
+        raise EngineError(f"{error}; nor can litert serve it: {note}") from error
+    return Model(
+        wrap(loaded) if wrap else loaded, path=directory, version=version, engine="tensorflow", engine_note=note
+    )
+
+
+def _load_litert(directory: Path, version: int, threads: int | None, wrap: Wrap | None) -> Model:
+    from lading.predict.engines import litert
+
+    conversion = read_conversion(directory)
+    loaded: Engine = litert.load(conversion.model, conversion.signatures, threads=threads)
+    return Model(wrap(loaded) if wrap else loaded, path=directory, version=version, engine="litert")
 
 
 def _wrong_names(signature: Signature, inputs: Mapping[str, Any]) -> str:
@@ -137,7 +193,7 @@ def _fit(value: npt.ArrayLike, spec: TensorSpec) -> npt.NDArray[Any]:
         raise InvalidInstance(f'input "{spec.name}" is of type {type_name(spec.data_type)}, which no request can hold')
     array = np.asarray(value)
     if array.dtype == spec.dtype and spec.data_type != DT_STRING:
-        return np.require(array, requirements="C")
+        return array if array.flags.c_contiguous else array.copy()
     if spec.data_type == DT_STRING:
         return _strings(array, spec)
     fits = np.can_cast(array.dtype, spec.dtype, "same_kind") and (array.dtype.kind == "b") == (spec.dtype.kind == "b")

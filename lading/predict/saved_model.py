@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lading.errors import InvalidModel
-from lading.predict.protos import message
 from lading.predict.signature import Signature, TensorSpec, numpy_type
 
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable"})
@@ -26,14 +25,15 @@ def find_saved_model(path: Path) -> tuple[Path, int]:
         InvalidModel: there is neither.
     """
     if (path / "saved_model.pb").is_file():
-        name = path.resolve().name
-        return path, int(name) if _is_version(name) else 1
+        numbers = (version_number(name) for name in (path.name, path.resolve().name))
+        return path, next((number for number in numbers if number is not None), 1)
     if not path.is_dir():
         raise InvalidModel(
             f"expected a SavedModel directory at {path}, found {'a file' if path.exists() else 'nothing'}"
         )
     # The highest number wins, not the last by name: 10 comes after 9.
-    versions = sorted((int(entry.name), entry) for entry in path.iterdir() if _is_version(entry.name))
+    numbered = ((version_number(entry.name), entry) for entry in path.iterdir())
+    versions = sorted((number, entry) for number, entry in numbered if number is not None)
     if not versions:
         raise InvalidModel(
             f"expected a SavedModel at {path}: it has no saved_model.pb, and no sub-directory that is named by a "
@@ -48,11 +48,25 @@ def find_saved_model(path: Path) -> tuple[Path, int]:
     return newest, version
 
 
+def version_number(name: str) -> int | None:
+    """The version that a directory of this name is: digits, at most int64; None if it is none."""
+    number = int(name) if name.isascii() and name.isdigit() else None
+    return number if number is not None and number < 2**63 else None
+
+
 def read_signatures(meta_graph: bytes) -> dict[str, Signature]:
     """The signatures of a serialized MetaGraphDef, by name."""
+    from lading.predict.protos import message  # here: an engine that reads no MetaGraphDef needs no protobuf
+
     graph = message("tensorflow.MetaGraphDef").FromString(meta_graph)
     return {
-        name: Signature(name, definition.method_name, _specs(definition.inputs), _specs(definition.outputs))
+        name: Signature(
+            name,
+            definition.method_name,
+            _specs(definition.inputs),
+            _specs(definition.outputs),
+            {name: definition.defaults[name].SerializeToString() for name in sorted(definition.defaults)},
+        )
         for name, definition in sorted(graph.signature_def.items())
     }
 
@@ -69,15 +83,13 @@ def check_variables(path: Path, meta_graph: bytes) -> None:
     index = path / "variables" / "variables.index"
     if index.is_file():
         return
+    from lading.predict.protos import message
+
     graph = message("tensorflow.MetaGraphDef").FromString(meta_graph)
     functions = (node for function in graph.graph_def.library.function for node in function.node_def)
     has_variables = any(node.op in _VARIABLE_OPS for nodes in (graph.graph_def.node, functions) for node in nodes)
     if has_variables and graph.saver_def.restore_op_name:
         raise InvalidModel(f"the SavedModel {path} has variables, but their file is missing: expected {index}")
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit()
 
 
 def _specs(infos: Any) -> dict[str, TensorSpec]:

@@ -1,7 +1,7 @@
 """What a model's signatures say: names, types and shapes of what goes in and comes out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -92,3 +92,14 @@ class Signature:
     """``tensorflow/serving/predict`` and the like; empty for an initialiser."""
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    defaults: Mapping[str, bytes] = field(default_factory=dict)
+    """A serialized ``tensorflow.TensorProto`` for each input that a gRPC request may leave out."""
+
+    @property
+    def is_callable(self) -> bool:
+        """Whether it computes plain tensors from plain tensors.
+
+        An initialiser has an operation for its output; sparse and composite tensors have no single one.
+        """
+        specs = (*self.inputs.values(), *self.outputs.values())
+        return bool(self.outputs) and all(spec.dtype is not None and ":" in spec.tensor_name for spec in specs)

@@ -12,9 +12,9 @@ from lading.serving.config import ServeConfig
 from lading.serving.errors import Code
 from lading.serving.gate import Gate
 from lading.serving.log import log
-from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 from lading.serving.pace import Pace
+from lading.serving.records import Records
 from lading.serving.routes import Route, make_finder
 
 _READ_ON = 4
@@ -31,14 +31,14 @@ class App:
         running: How many requests are being answered.
     """
 
-    def __init__(self, models: Models, config: ServeConfig, *, gate: Gate, metrics: Metrics) -> None:
+    def __init__(self, models: Models, config: ServeConfig, *, gate: Gate, records: Records) -> None:
         self.running = 0
         self._models = models
         self._config = config
         self._gate = gate
-        self._metrics = metrics
-        self._pace = Pace()
-        self._site = rest.Site(models, config, metrics)
+        self._records = records
+        self._pace = None if config.batching else Pace()  # requests that wait for each other need threads
+        self._site = rest.Site(models, config, records.metrics)
         self._find = make_finder(
             health_route=config.health_route, predict_route=config.predict_route, metrics_path=config.metrics_path
         )
@@ -50,38 +50,32 @@ class App:
         """Answer one request."""
         started = time.perf_counter()
         self.running += 1
+        body = b""
         try:
             # The query string is part of the path, as in TensorFlow Serving.
             path = f"{scope.path}?{scope.query_string}" if scope.query_string else scope.path
             route = self._find(scope.method, path)
-            answer = await self._answer(route, path, scope, protocol)
+            try:
+                if route.runs_model:
+                    read = await self._read(scope.headers, protocol)
+                    if isinstance(read, Answer):
+                        answer = read
+                    else:
+                        body = read
+                        answer = await self._run(route, _request(route, path, scope, body))
+                else:
+                    answer = self._about(route, path, scope)
+            except LadingError as error:
+                answer = failure(error)
+            except Exception as error:
+                # The last line of defence: the client learns that it failed, the log says why, the server lives on.
+                log("request failed", severity="ERROR", method=scope.method, path=path, error=repr(error))
+                answer = refusal(Code.INTERNAL, "internal error; the server's log says more")
             self._send(answer, scope.method, protocol)
         finally:
             self.running -= 1
         if route.counted or route.runs_model:
-            self._metrics.request(
-                model=route.model,
-                api=route.verb,
-                entrypoint="REST",
-                code=answer.code,
-                seconds=time.perf_counter() - started,
-            )
-
-    async def _answer(self, route: Route, path: str, scope: Any, protocol: Any) -> Answer:
-        try:
-            if not route.runs_model:
-                return self._about(route, path, scope)
-            headers = scope.headers
-            body = await self._read(headers, protocol)
-            if isinstance(body, Answer):
-                return body
-            return await self._run(route, _request(route, path, scope.method, headers, body))
-        except LadingError as error:
-            return failure(error)
-        except Exception as error:
-            # The last line of defence: the client learns that it failed, the log says why, the server lives on.
-            log("request failed", severity="ERROR", method=scope.method, path=path, error=repr(error))
-            return refusal(Code.INTERNAL, "internal error; the server's log says more")
+            self._records.finished(route, scope, body, answer, time.perf_counter() - started)
 
     def _about(self, route: Route, path: str, scope: Any) -> Answer:
         if route.verb == "options":
@@ -94,11 +88,11 @@ class App:
         run = rest.RUNS[route.verb]
         size = len(request.body)
         started = time.perf_counter()
-        if self._pace.is_quick(request.path, size):
+        if self._pace is not None and self._pace.is_quick(request.path, size):
             answer = run(self._models, route, request)
         else:
             answer = await self._in_thread(lambda: run(self._models, route, request), size)
-        if answer.code is Code.OK:
+        if self._pace is not None and answer.code is Code.OK:
             self._pace.record(request.path, time.perf_counter() - started)
         return answer
 
@@ -135,15 +129,15 @@ class App:
         return too_large(limit) if body is None else body
 
 
-def _request(route: Route, path: str, method: str, headers: Any, body: bytes) -> Request:
+def _request(route: Route, path: str, scope: Any, body: bytes) -> Request:
     if route.verb != "infer":
-        return Request(method, path, body)
+        return Request(scope.method, path, body)
     return Request(
-        method,
+        scope.method,
         path,
         body,
-        header_length=headers.get("inference-header-content-length"),
-        content_type=headers.get("content-type"),
+        header_length=scope.headers.get("inference-header-content-length"),
+        content_type=scope.headers.get("content-type"),
     )
 
 

@@ -86,6 +86,10 @@ class ServeConfig:
     poll_seconds: float = 1.0
     """How often base paths are looked at for new versions; 0 for once."""
     warm_up: bool = True
+    access_log: str = "errors"
+    """Which requests get a line in the log: ``off``, ``errors`` (and slow ones), ``all``."""
+    slow_seconds: float = 1.0
+    """A request that takes longer is slow; 0 for never."""
     request_log: Path | None = None
     """A file to which a sample of requests and answers is written as JSON Lines."""
     request_log_rate: float = 0.01
@@ -94,7 +98,7 @@ class ServeConfig:
     def __post_init__(self) -> None:
         least = {
             "timeout_seconds": 0.001, "max_body_bytes": 1, "max_queue": 0, "max_held_bytes": 1, "drain_seconds": 0,
-            "poll_seconds": 0, "model_config_poll_seconds": 0,
+            "poll_seconds": 0, "slow_seconds": 0, "model_config_poll_seconds": 0,
         }  # fmt: skip
         problems = [
             f"{name} is {getattr(self, name)}, expected {bound} or more"

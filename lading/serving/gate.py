@@ -42,6 +42,7 @@ class Gate:
             is let in when nothing else is held.
 
     Attributes:
+        most_calls: How many calls may run or wait.
         running: How many calls run.
         held_bytes: Length of the bodies of the calls that wait or run.
     """
@@ -49,7 +50,7 @@ class Gate:
     def __init__(self, threads: int, max_queue: int, max_bytes: int) -> None:
         self.running = 0
         self.held_bytes = 0
-        self._most_calls, self._max_queue, self._max_bytes = threads + max_queue, max_queue, max_bytes
+        self.most_calls, self._max_queue, self._max_bytes = threads + max_queue, max_queue, max_bytes
         self._waiting: deque[_Call[Any]] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -95,7 +96,7 @@ class Gate:
     def _check(self, size: int) -> None:
         if self._closed:
             raise Overloaded("the server is stopping, and takes no more requests")
-        if len(self._waiting) + self.running >= self._most_calls:
+        if len(self._waiting) + self.running >= self.most_calls:
             raise Overloaded(
                 f"the server is overloaded: {self._max_queue} requests are waiting already; try again later"
             )

@@ -6,7 +6,9 @@ use is known at once.
 """
 
 import asyncio
+import contextlib
 import errno
+import importlib
 import signal
 import socket
 import sys
@@ -19,6 +21,8 @@ from lading.errors import EngineError
 from lading.serving.config import ServeConfig
 from lading.serving.log import log
 from lading.serving.models import Models
+from lading.serving.records import Records
+from lading.serving.server import serve_app
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -33,16 +37,21 @@ def serve(config: ServeConfig) -> None:
     log("starting", models={model.name: model.base_path for model in config.models}, engine=config.engine)
     previous = [signal.signal(number, _stop) for number in SIGNALS]
     try:
-        with _reserve(config.host, config.port or 0) as reserved:
-            loading = _in_background(config)
+        with contextlib.ExitStack() as ending:
+            reserved = None
+            if config.port is not None:
+                reserved = ending.enter_context(_reserve(config.host, config.port))
+            records = Records(config)
+            ending.callback(records.close)
+            loading = _in_background(config, records)
             # TensorFlow loads without the GIL, so the web server is imported meanwhile.
-            from lading.serving.server import serve_app
-
+            if reserved is not None:
+                importlib.import_module("granian.server.embed")
+                importlib.import_module("lading.serving.app")
             models = loading.result()
-            try:
-                asyncio.run(serve_app(models, config, reserved, signals=SIGNALS, started=started))
-            finally:
-                models.close()
+            ending.callback(models.close)
+            serving = serve_app(models, config, reserved, records=records, signals=SIGNALS, started=started)
+            asyncio.run(serving)
     except _Stopped:
         pass
     finally:
@@ -55,10 +64,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _in_background(config: ServeConfig) -> "Future[Models]":
+def _in_background(config: ServeConfig, records: Records) -> "Future[Models]":
     """Load the models in a thread that does not keep the process from ending."""
     future: Future[Models] = Future()
-    models = Models(config)
+    models = Models(config, metrics=records.metrics)
 
     def load() -> None:
         try:

@@ -174,7 +174,7 @@ def test_a_damaged_model_is_refused_by_name(mlp_model: Path, tmp_path: Path, dam
 
 
 def test_an_unknown_engine_is_refused(mlp_model: Path) -> None:
-    with pytest.raises(InvalidInput, match="expected an engine of tensorflow, received 'torch'"):
+    with pytest.raises(InvalidInput, match="expected an engine of tensorflow, litert, auto, received 'torch'"):
         load_model(mlp_model, engine="torch")
 
 

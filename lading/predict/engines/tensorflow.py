@@ -19,7 +19,7 @@ from lading.predict.signature import Signature, TensorSpec
 
 TAG = b"serve"
 # tensorflow/c/tsl_status.h, TSL_Code
-_INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _OUT_OF_RANGE, _INTERNAL = 3, 8, 11, 13
+_INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _OUT_OF_RANGE, _INTERNAL, _DATA_LOSS = 3, 8, 11, 13, 15
 
 
 def load(path: Path, *, threads: int | None) -> "Session":
@@ -37,7 +37,10 @@ def load(path: Path, *, threads: int | None) -> "Session":
                 options, None, str(path).encode(), tags, 1, graph, meta_graph, status
             )
             exhausted = lib.TF_GetCode(status) in (_RESOURCE_EXHAUSTED, _INTERNAL)
-            _raise(lib, status, f"cannot load the SavedModel {path}", EngineError if exhausted else InvalidModel)
+            # TensorFlow's own text of a file that was not copied as a whole is "Read less bytes than requested".
+            damaged = lib.TF_GetCode(status) in (_OUT_OF_RANGE, _DATA_LOSS)
+            what = f"cannot load the SavedModel {path}{', whose files are cut off or damaged' if damaged else ''}"
+            _raise(lib, status, what, EngineError if exhausted else InvalidModel)
         serialized = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
     except BaseException:
         lib.TF_DeleteGraph(graph)
@@ -78,9 +81,7 @@ class Session:
         """Look up the tensors of every signature that can be called."""
         self.signatures = signatures
         for name, signature in signatures.items():
-            specs = [*signature.inputs.values(), *signature.outputs.values()]
-            # An initialiser has an operation for its output; sparse and composite tensors have no single one.
-            if all(spec.dtype is not None and ":" in spec.tensor_name for spec in specs) and signature.outputs:
+            if signature.is_callable:
                 self._plans[name] = _Plan(
                     self._outputs(signature.inputs, path),
                     tuple(spec.data_type for spec in signature.inputs.values()),

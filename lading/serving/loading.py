@@ -1,0 +1,115 @@
+"""Loads one version of a model: copies it if it lies in a bucket, checks it, loads it, warms it up."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from lading import storage
+from lading.predict import Model, load_model
+from lading.predict.batching import BatchingEngine
+from lading.predict.model import Engine
+from lading.serving.config import ModelConfig, ServeConfig
+from lading.serving.copies import Copies
+from lading.serving.log import log
+from lading.serving.versions import check_links
+from lading.serving.warm_up import warm_up
+
+
+class LoadMetrics(Protocol):
+    """What is told of each model that was loaded."""
+
+    def loaded(self, *, model: str, version: int, seconds: float) -> None:
+        """A version was loaded and warmed up in so many seconds."""
+
+    def batch(self, *, model: str, rows: int, queued_seconds: float) -> None:
+        """A batch of so many rows ran; its oldest request had waited so long."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version of a model that answers requests."""
+
+    name: str
+    version: int
+    model: Model
+    place: str = ""
+    """Where it was loaded from: a path, or ``gs://…``."""
+
+
+class Loader:
+    """Loads and unloads versions. Thread-safe."""
+
+    def __init__(self, config: ServeConfig, metrics: LoadMetrics | None) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._copies = Copies()
+
+    def load(self, config: ModelConfig, number: int, place: str) -> Served:
+        """Load a version and warm it up.
+
+        Args:
+            config: The model's.
+            number: The version.
+            place: Its directory, on this machine or in a bucket.
+
+        Raises:
+            LadingError: it cannot be served; says why. Nothing of it is left.
+        """
+        started = time.perf_counter()
+        remote = storage.is_remote(place)
+        directory = self._copies.fetch(place, number) if remote else storage.local_path(place)
+        try:
+            check_links(directory, directory if remote else storage.local_path(config.base_path))
+            copied = time.perf_counter()
+            model = load_model(
+                directory, engine=self._config.engine, threads=self._config.threads, wrap=self._batching(config.name)
+            )
+            loaded = time.perf_counter()
+            try:
+                ran = warm_up(model) if self._config.warm_up else 0
+            except BaseException:
+                model.close()
+                raise
+        except BaseException:
+            if remote:
+                self._copies.remove(directory)
+            raise
+        ended = time.perf_counter()
+        log(
+            "model loaded",
+            model=config.name,
+            version=number,
+            path=place,
+            engine=model.engine,
+            engine_note=model.engine_note or None,
+            copy_seconds=round(copied - started, 3) if remote else None,
+            load_seconds=round(loaded - copied, 3),
+            warm_up_seconds=round(ended - loaded, 3) if ran else None,
+        )
+        if self._metrics is not None:
+            self._metrics.loaded(model=config.name, version=number, seconds=ended - started)
+        return Served(config.name, number, model, place)
+
+    def _batching(self, name: str) -> Callable[[Engine], Engine] | None:
+        """What puts the requests of a model together, if that is wanted."""
+        batching, metrics = self._config.batching, self._metrics
+        if batching is None:
+            return None
+
+        def on_batch(rows: int, queued_seconds: float) -> None:
+            if metrics is not None:
+                metrics.batch(model=name, rows=rows, queued_seconds=queued_seconds)
+
+        return lambda engine: BatchingEngine(engine, batching, on_batch=on_batch)
+
+    def unload(self, served: Served) -> None:
+        """Free a version once its running predictions have ended."""
+        served.model.close()
+        if storage.is_remote(served.place):
+            self._copies.remove(served.model.path)
+        log("model unloaded", model=served.name, version=served.version, path=served.place)
+
+    def close(self) -> None:
+        """Delete the copies of models."""
+        self._copies.close()
