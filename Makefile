@@ -89,7 +89,7 @@ lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 	$(BIN)/python -m pip install -q uv
 	$(LOCK) --all-extras -o requirements.lock pyproject.toml
 	$(LOCK) $(PINNED) --extra gcp -o containers/steps/requirements.lock pyproject.toml
-	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving -o containers/steps-train/requirements.lock pyproject.toml
+	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert -o containers/steps-train/requirements.lock pyproject.toml
 	echo kfp | $(LOCK) $(PINNED) --no-deps -o containers/kfp.lock -
 	echo hatchling | $(LOCK) $(PINNED) -o containers/build.lock -
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from lading.errors import InvalidInput, Rejected
 from lading.files import write_atomic
 from lading.report import render_verdict
-from lading.values import EvaluationReport, SmokeReport
+from lading.values import Verdict
 
 
-def reject_release(report: EvaluationReport | SmokeReport, html: Path) -> None:
+def reject_release(report: Verdict, html: Path) -> None:
     """Write the verdict as a page, then stop.
 
     Args:

@@ -134,6 +134,64 @@ class EvaluationReport:
 
 
 @dataclass(frozen=True)
+class FileDigest:
+    """What a file was when it was read."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+    """64 hex digits."""
+
+
+@dataclass(frozen=True)
+class SignatureParity:
+    """How near the converted model's answers to one signature are to those of the SavedModel."""
+
+    signature: str
+    passed: bool
+    rows: int
+    """Rows that both answered and that were compared; golden requests count among them."""
+    golden: int
+    """Golden requests asked."""
+    refused: int
+    """Rows that both refused."""
+    max_abs_error: float
+    """The largest difference, in the output's unit; where one answer is finite and the other is not it is left out."""
+    max_rel_error: float
+    """The largest difference as a share of the largest magnitude in the same answer."""
+    spread: float
+    """How far an output's numbers lie apart between the rows, at most; near 0 the rows could not show much."""
+    worst: str
+    """The request whose answers lie farthest apart, in words; empty when nothing was compared."""
+    problem: str = ""
+    """Why it does not convert, or where the answers differ; empty when it passed."""
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """The verdict on a conversion: does the LiteRT model answer as the SavedModel that it was made from?"""
+
+    passed: bool
+    checks: tuple[Check, ...]
+    """One for each signature, in words."""
+    signatures: tuple[SignatureParity, ...]
+    """Every signature that can be called."""
+    rtol: float
+    atol: float
+    """Answers may differ by ``atol`` plus ``rtol`` times the largest magnitude in the answer."""
+    source: dict[str, FileDigest]
+    """``saved_model.pb`` and the files of variables that it was made from."""
+    converted: dict[str, FileDigest]
+    """The files beside this report; empty when the verdict is negative."""
+    rewritten: dict[str, int]
+    """Operations that were replaced by others of the same result before the conversion, with their number."""
+    versions: dict[str, str]
+    """Of lading, tensorflow and ai-edge-litert."""
+    seconds: float
+    """Wall-clock time."""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A deployed revision that takes no public traffic yet."""
 
@@ -341,14 +399,21 @@ def from_json(text: str | bytes, kind: type[V]) -> V:
     return value
 
 
-def verdict_from_json(text: str | bytes) -> EvaluationReport | SmokeReport:
-    """Read back a verdict of either kind.
+Verdict = EvaluationReport | SmokeReport | ConvertReport
+
+
+def verdict_from_json(text: str | bytes) -> Verdict:
+    """Read back a verdict of any kind.
 
     Raises:
         InvalidInput: the text is not the JSON of a verdict.
     """
-    is_smoke = f'"kind": "{SmokeReport.__name__}"' in (text if isinstance(text, str) else text.decode())[:100]
-    return from_json(text, SmokeReport) if is_smoke else from_json(text, EvaluationReport)
+    start = (text if isinstance(text, str) else text.decode())[:100]
+    if f'"kind": "{SmokeReport.__name__}"' in start:
+        return from_json(text, SmokeReport)
+    if f'"kind": "{ConvertReport.__name__}"' in start:
+        return from_json(text, ConvertReport)
+    return from_json(text, EvaluationReport)
 
 
 def _build(kind: Any, body: Any) -> Any:

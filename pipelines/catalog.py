@@ -63,6 +63,9 @@ ENTRIES = {
     "evaluate": Entry(
         tags=("evaluation", "tensorflow", "champion_challenger"), services=_TENSORFLOW | _KNATIVE, after=("train",)
     ),
+    "convert": Entry(
+        tags=("conversion", "tensorflow", "litert", "savedmodel"), services=_TENSORFLOW, after=("train",), cached=True
+    ),
     "package": Entry(tags=("deployment", "container_image", "oci", "savedmodel")),
     "deploy": Entry(
         tags=("deployment", "serving", "knative"),

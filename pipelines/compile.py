@@ -8,7 +8,7 @@ from kfp import compiler
 
 from pipelines.catalog import write_catalog
 
-COMPONENTS = ("train", "evaluate", "package", "deploy", "smoke", "promote", "settle", "rollback", "reject")
+COMPONENTS = ("train", "evaluate", "convert", "package", "deploy", "smoke", "promote", "settle", "rollback", "reject")
 PIPELINES = ("release",)
 
 

@@ -26,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "lading.oci.auth": BASE | {"lading.http", "requests", "google"},
     "lading.targets": BASE | {"lading.http", "lading.targets"},
     "lading.local": BASE | {"lading.oci", "lading.storage", "lading.http", "lading.local"},
-    "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson"},
+    "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson", "simdjson"},
+    "lading.predict.engines.litert": BASE | {"lading.predict", "numpy", "ai_edge_litert"},
     "lading.serving": BASE
     | {"lading.predict", "lading.serving", "lading.storage", "lading", "granian", "orjson", "numpy"}
     | {"google.protobuf"},
@@ -36,6 +37,9 @@ ALLOWED: dict[str, set[str]] = {
     | {"lading.storage", "lading.recipes", "lading.http", "numpy", "tensorflow", "keras", "requests"},
     "lading.train": VERB
     | {"lading", "lading.recipes", "lading.export", "lading.framework", "lading.golden", "tensorflow", "keras"},
+    "lading.convert": VERB | {"lading", "lading.golden", "lading.parity", "lading.tflite"},
+    "lading.parity": BASE | {"lading", "lading.golden", "lading.predict", "numpy"},
+    "lading.tflite": BASE | {"lading.framework", "tensorflow"},
     "lading.framework": BASE | {"tensorflow", "keras"},
     "lading.export": VERB | {"lading.recipes", "tensorflow", "keras"},
     "lading.spec": BASE | {"lading.spec", "lading.storage", "lading.oci", "lading.http", "yaml"},

@@ -6,6 +6,7 @@ arguments to an exit code. What a command needs besides argparse it imports when
 
 from lading.commands.build import register as register_build
 from lading.commands.compile import register as register_compile
+from lading.commands.convert import register as register_convert
 from lading.commands.images import register as register_images
 from lading.commands.lint import register as register_lint
 from lading.commands.local import register as register_local
@@ -23,6 +24,7 @@ COMMANDS = (
     register_submit,
     register_schedule,
     register_build,
+    register_convert,
     register_release,
     register_serve,
     register_local,

@@ -110,19 +110,26 @@ def encode(outputs: Mapping[str, Array], *, rows: bool, strict: bool = False) ->
     """
     if rows:
         _check_batch(outputs)
-    # orjson reads numpy's memory, writes the shortest digits of float32 as such, and null for NaN and infinity.
-    fast = all(array.dtype.kind in "iubf" for array in outputs.values()) and (strict or _is_finite(outputs))
-    shown = {name: _plain(array) if fast else to_lists(array, name) for name, array in outputs.items()}
+    # orjson reads numpy's memory, and writes the shortest digits of float32 as such. For NaN and infinity it writes
+    # null, which an answer of numbers holds for no other reason.
+    if all(array.dtype.kind in "iubf" for array in outputs.values()):
+        shown = {name: _plain(array) for name, array in outputs.items()}
+        body = orjson.dumps(_answer(shown, rows=rows), option=orjson.OPT_SERIALIZE_NUMPY)
+        if strict or b"null" not in body:
+            return body
+    shown = {name: to_lists(array, name) for name, array in outputs.items()}
+    return orjson.dumps(_answer(shown, rows=rows)) if strict else dumps(_answer(shown, rows=rows))
+
+
+def _answer(shown: Mapping[str, Any], *, rows: bool) -> dict[str, Any]:
+    """The answer around outputs; the name of a single one is left out."""
     if len(shown) == 1:
         (value,) = shown.values()
     elif rows:
         value = [dict(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True)]
     else:
         value = shown
-    answer = {"predictions" if rows else "outputs": value}
-    if fast or strict:
-        return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return dumps(answer)
+    return {"predictions" if rows else "outputs": value}
 
 
 def dumps(value: Any) -> bytes:
@@ -214,10 +221,6 @@ def _check_batch(outputs: Mapping[str, Array]) -> None:
 
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
-
-
-def _is_finite(outputs: Mapping[str, Array]) -> bool:
-    return all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in outputs.values())
 
 
 def _plain(array: Array) -> Any:

@@ -8,7 +8,7 @@ from lading.report.curl import curl_command
 from lading.report.evaluation import view_evaluation
 from lading.report.picture import find_picture
 from lading.report.smoke import view_smoke
-from lading.values import EvaluationReport, ImageRef, RunReport, SmokeReport
+from lading.values import EvaluationReport, ImageRef, RunReport, SmokeReport, Verdict
 
 _MOST_COMMAND_CHARACTERS = 20_000
 """A picture of a thousand pixels a side is no command to paste."""
@@ -31,7 +31,7 @@ def render_run(report: RunReport) -> str:
     )
 
 
-def render_verdict(report: EvaluationReport | SmokeReport) -> str:
+def render_verdict(report: Verdict) -> str:
     """The page of a rejected release, for the user interface of a pipeline: one HTML file."""
     return (
         _environment()

@@ -1,7 +1,5 @@
 """What a request is answered, whatever protocol asked."""
 
-from dataclasses import dataclass
-
 import orjson
 
 from lading.errors import LadingError, Overloaded
@@ -32,17 +30,24 @@ class Answer:
         self.headers = headers
 
 
-@dataclass(frozen=True)
 class Request:
-    """What handlers see of a request."""
+    """What handlers see of a request.
 
-    method: str
-    path: str
-    """With the query string, if there is one."""
-    body: bytes
-    header_length: str | None = None
-    """``Inference-Header-Content-Length`` of the Open Inference Protocol's binary extension."""
-    content_type: str | None = None
+    Attributes:
+        path: With the query string, if there is one.
+        header_length: ``Inference-Header-Content-Length`` of the Open Inference Protocol's binary extension.
+    """
+
+    __slots__ = ("body", "content_type", "header_length", "method", "path")
+
+    def __init__(
+        self, method: str, path: str, body: bytes, *, header_length: str | None = None, content_type: str | None = None
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.body = body
+        self.header_length = header_length
+        self.content_type = content_type
 
 
 def as_json(value: object, code: Code = Code.OK) -> Answer:

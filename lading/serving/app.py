@@ -87,23 +87,27 @@ class App:
     async def _run(self, route: Route, request: Request) -> Answer:
         run = rest.RUNS[route.verb]
         size = len(request.body)
-        started = time.perf_counter()
-        if self._pace is not None and self._pace.is_quick(request.path, size):
+        pace = self._pace
+        if pace is not None and pace.is_quick(request.path, size):
+            started = time.perf_counter()
             answer = run(self._models, route, request)
-        else:
-            answer = await self._in_thread(lambda: run(self._models, route, request), size)
-        if self._pace is not None and answer.code is Code.OK:
-            self._pace.record(request.path, time.perf_counter() - started)
-        return answer
+            pace.record(request.path, time.perf_counter() - started)
+            return answer
 
-    async def _in_thread(self, call: Any, size: int) -> Answer:
-        future = asyncio.wrap_future(self._gate.submit(call, size))
+        def timed() -> tuple[Answer, float]:
+            started = time.perf_counter()
+            return run(self._models, route, request), time.perf_counter() - started
+
+        future = asyncio.wrap_future(self._gate.submit(timed, size))
         try:
-            return await asyncio.wait_for(future, self._config.timeout_seconds)
+            answer, seconds = await asyncio.wait_for(future, self._config.timeout_seconds)
         except TimeoutError:
             return refusal(
                 Code.DEADLINE_EXCEEDED, f"the prediction was not made within {self._config.timeout_seconds:g} s"
             )
+        if pace is not None and answer.code is Code.OK:
+            pace.record(request.path, seconds)
+        return answer
 
     def _send(self, answer: Answer, method: str, protocol: Any) -> None:
         headers = self._json_headers

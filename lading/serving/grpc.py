@@ -145,13 +145,13 @@ class _Calls:
         return handle
 
     def _run(self, call: Callable[[], bytes], kind: str, *, size: int, context: Any) -> bytes:
-        started = time.perf_counter()
-        if self._pace.is_quick(kind, size):
+        def timed() -> bytes:
+            started = time.perf_counter()
             answer = call()
-        else:
-            answer = self._in_gate(call, size, context)
-        self._pace.record(kind, time.perf_counter() - started)
-        return answer
+            self._pace.record(kind, time.perf_counter() - started)
+            return answer
+
+        return timed() if self._pace.is_quick(kind, size) else self._in_gate(timed, size, context)
 
     def _in_gate(self, call: Callable[[], bytes], size: int, context: Any) -> bytes:
         left = context.time_remaining()

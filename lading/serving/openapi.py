@@ -71,7 +71,7 @@ def document(models: Models, config: ServeConfig) -> Json:
     for each in served:
         paths |= _model_paths(each)
     if config.predict_route and served:
-        paths[config.predict_route] = {"post": _predict(served[0], "vertex", columns=False)}
+        paths[config.predict_route] = {"post": _predict(served[0], "vertex", vertex=True)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "lading", "version": __version__, "description": ABOUT},
@@ -131,20 +131,20 @@ def _model_paths(served: Served) -> Json:
     return {**about, **{path: {"post": operation} for path, operation in runs.items() if operation}}
 
 
-def _predict(served: Served, verb: str, *, columns: bool = True) -> Json | None:
+def _predict(served: Served, verb: str, *, vertex: bool = False) -> Json | None:
     """Predictions through TensorFlow Serving's REST API, or (``vertex``, rows only) through Vertex AI's route."""
     signatures = described(served.model.signatures)
-    requests = [form for each in signatures for form in predict_request(each, columns=columns)]
+    requests = [form for each in signatures for form in predict_request(each, vertex=vertex)]
     if not requests:
         return None
-    answers = [form for each in signatures for form in predict_response(each, columns=columns)]
+    answers = [form for each in signatures for form in predict_response(each, vertex=vertex)]
     examples: Json = {}
     for name, values in _samples(served, signatures).items():
         named = {} if name == DEFAULT_SIGNATURE else {"signature_name": name}
         rows = samples.as_rows(values)
         if rows is not None:
             examples[f"{name}, rows"] = {"value": {**named, **rows}}
-        if columns:
+        if not vertex:
             examples[f"{name}, columns"] = {"value": {**named, **samples.as_columns(values)}}
     return _run(
         f"{verb}.{quote(served.name, safe='')}", f"Predict with {served.name}", _any(requests), _any(answers), examples

@@ -9,9 +9,11 @@ from collections import defaultdict
 QUICK_SECONDS = 0.002
 """A prediction below this is not worth a thread."""
 SLOW_SECONDS = 0.05
-"""After one prediction beyond this, a model is never again answered on the event loop."""
+"""A prediction beyond this holds up others: the model has to prove itself anew, and for longer."""
 TRIALS = 16
-"""So many predictions in a row must have been quick."""
+"""So many more quick predictions than others make a model quick."""
+PROBATION = 1000
+"""So many after a slow one."""
 MOST_BYTES = 64 * 1024
 """Longer bodies always go to a thread."""
 
@@ -20,15 +22,22 @@ class Pace:
     """How long the predictions below each path took; used by the event loop only."""
 
     def __init__(self) -> None:
-        self._quick: defaultdict[str, int] = defaultdict(int)
-        self._slow: set[str] = set()
+        self._credit: defaultdict[str, int] = defaultdict(int)
 
     def is_quick(self, path: str, size: int) -> bool:
         """Whether a request for ``path`` with a body of ``size`` bytes may be answered on the event loop."""
-        return size <= MOST_BYTES and path not in self._slow and self._quick[path] >= TRIALS
+        return size <= MOST_BYTES and self._credit.get(path, 0) >= TRIALS
 
     def record(self, path: str, seconds: float) -> None:
-        """Remember how long an answer took to make; only for paths that name a model, of which there are few."""
-        self._quick[path] = self._quick[path] + 1 if seconds < QUICK_SECONDS else 0
-        if seconds > SLOW_SECONDS:
-            self._slow.add(path)
+        """Remember how long an answer took to make, without waiting for a thread.
+
+        Only for paths that name a model, of which there are few.
+        """
+        credit = self._credit[path]
+        if seconds < QUICK_SECONDS:
+            # A model that is quick stays so for a few slower predictions: other threads may have been busy.
+            self._credit[path] = min(credit + 1, 2 * TRIALS)
+        elif seconds < SLOW_SECONDS:
+            self._credit[path] = max(credit - 1, min(credit, 0))
+        else:
+            self._credit[path] = -PROBATION

@@ -41,27 +41,33 @@ SHARED: Mapping[str, Schema] = {
         "required": ["b64"],
         "additionalProperties": False,
     },
+    "Float": {
+        # Not {"type": "number"}: no type of JSON Schema has these words.
+        "not": {"type": ["string", "boolean", "array", "object", "null"]},
+        "description": "A number, or one of the bare words NaN, Infinity and -Infinity, which are no strict JSON.",
+    },
     **{
-        name: {
-            "anyOf": [element, {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}],
+        f"Any{name}": {
+            "anyOf": [element, {"type": "array", "items": {"$ref": f"#/components/schemas/Any{name}"}}],
             "description": "A value, or nested lists of values, of any shape.",
         }
         for name, element in {
-            "Numbers": {"type": ["number", "null"]},
-            "Integers": {"type": "integer"},
-            "Booleans": {"type": "boolean"},
-            "Strings": {"anyOf": [{"type": "string"}, BASE64]},
+            "Float": {"$ref": "#/components/schemas/Float"},
+            "Number": {"type": ["number", "null"]},
+            "Integer": {"type": "integer"},
+            "Boolean": {"type": "boolean"},
+            "String": {"anyOf": [{"type": "string"}, BASE64]},
         }.items()
     },
 }
 """The components that the other schemas refer to."""
 
-_ANY_SHAPE = {"f": "Numbers", "i": "Integers", "u": "Integers", "b": "Booleans", "O": "Strings"}
+_KINDS = {"f": "Float", "i": "Integer", "u": "Integer", "b": "Boolean", "O": "String"}
 
 
 def has_json(specs: Iterable[TensorSpec]) -> bool:
     """Whether JSON can hold all of these tensors: numbers that are not complex, booleans, strings."""
-    return all(spec.dtype is not None and spec.dtype.kind in _ANY_SHAPE for spec in specs)
+    return all(spec.dtype is not None and spec.dtype.kind in _KINDS for spec in specs)
 
 
 def described(signatures: Mapping[str, Signature]) -> list[Signature]:
@@ -73,8 +79,8 @@ def described(signatures: Mapping[str, Signature]) -> list[Signature]:
     ]
 
 
-def predict_request(signature: Signature, *, columns: bool = True) -> list[Schema]:
-    """The forms of a ``:predict`` body for one signature: rows, if its inputs have rows, and columns."""
+def predict_request(signature: Signature, *, vertex: bool = False) -> list[Schema]:
+    """The forms of a ``:predict`` body for one signature: rows, if its inputs have any, and columns but on Vertex AI."""
     forms = []
     specs = signature.inputs
     if all(spec.shape is None or spec.shape for spec in specs.values()):
@@ -86,7 +92,7 @@ def predict_request(signature: Signature, *, columns: bool = True) -> list[Schem
         # The first element decides for all: there are no lists of both.
         rows = {"anyOf": [_array(item, size, least=1) for item in items]}
         forms.append(_request("instances", rows, signature, other="inputs"))
-    if columns:
+    if not vertex:
         whole = {name: _nested(_element(spec), spec.shape) for name, spec in specs.items()}
         values = [_members(whole, more=True)]
         if len(specs) == 1:
@@ -95,17 +101,17 @@ def predict_request(signature: Signature, *, columns: bool = True) -> list[Schem
     return forms
 
 
-def predict_response(signature: Signature, *, columns: bool = True) -> list[Schema]:
+def predict_response(signature: Signature, *, vertex: bool = False) -> list[Schema]:
     """The forms of a ``:predict`` answer of one signature; none if JSON cannot hold its outputs."""
     specs = signature.outputs
     if not has_json(specs.values()):
         return []
-    rows = {name: _output(spec, rows=True) for name, spec in specs.items()}
-    whole = {name: _output(spec) for name, spec in specs.items()}
-    first = len(specs) == 1
-    forms = [_members({"predictions": _array(next(iter(rows.values())) if first else _members(rows), None)})]
-    if columns:
-        forms.append(_members({"outputs": next(iter(whole.values())) if first else _members(whole)}))
+    rows = {name: _output(spec, rows=True, strict=vertex) for name, spec in specs.items()}
+    whole = {name: _output(spec, strict=vertex) for name, spec in specs.items()}
+    alone = len(specs) == 1
+    forms = [_members({"predictions": _array(next(iter(rows.values())) if alone else _members(rows), None)})]
+    if not vertex:
+        forms.append(_members({"outputs": next(iter(whole.values())) if alone else _members(whole)}))
     return forms
 
 
@@ -177,7 +183,7 @@ def _row(spec: TensorSpec) -> Schema:
 def _element(spec: TensorSpec) -> Schema:
     """One value of an input."""
     dtype = spec.dtype
-    if dtype is None or dtype.kind == "O":
+    if dtype is None or dtype.kind == "O":  # strings
         return {"anyOf": [{"type": "string"}, BASE64]}
     if dtype.kind == "b":
         return {"type": "boolean"}
@@ -198,23 +204,29 @@ def _datatype(spec: TensorSpec) -> str:
     return "BYTES" if spec.dtype is None else datatype(spec.dtype)
 
 
-def _shown(spec: TensorSpec) -> Schema:
-    """One value of an output where JSON is strict: NaN and infinity are null."""
-    kind = "O" if spec.dtype is None else spec.dtype.kind
+def _shown(spec: TensorSpec, *, strict: bool = True) -> Schema:
+    """One value of an output; ``strict``: NaN and infinity are null."""
+    kind = _kind(spec)
+    if kind == "f" and not strict:
+        return {"$ref": "#/components/schemas/Float"}
     types = {"f": ["number", "null"], "b": "boolean", "O": "string"}
     return {"type": types.get(kind, "integer")}
 
 
-def _output(spec: TensorSpec, *, rows: bool = False) -> Schema:
+def _output(spec: TensorSpec, *, strict: bool, rows: bool = False) -> Schema:
     """An output, or one row of it, as declared; or of any shape: shapes follow from the request's, which may be odd."""
-    kind = "O" if spec.dtype is None else spec.dtype.kind
-    any_shape = {"$ref": f"#/components/schemas/{_ANY_SHAPE[kind]}"}
+    kind = _kind(spec)
+    name = "Number" if kind == "f" and strict else _KINDS[kind]
+    any_shape = {"$ref": f"#/components/schemas/Any{name}"}
     shape = spec.shape[1:] if rows and spec.shape else spec.shape
     if shape is None:
         return {"description": _about(spec), **any_shape}
-    binary = kind == "O" and spec.name.endswith("_bytes")
-    declared = _nested(BASE64 if binary else _shown(spec), shape, least=0)
-    return {"description": _about(spec), "anyOf": [declared, any_shape]}
+    element = BASE64 if kind == "O" and spec.name.endswith("_bytes") else _shown(spec, strict=strict)
+    return {"description": _about(spec), "anyOf": [_nested(element, shape, least=0), any_shape]}
+
+
+def _kind(spec: TensorSpec) -> str:
+    return "O" if spec.dtype is None else spec.dtype.kind
 
 
 def _tensor(spec: TensorSpec) -> Schema:

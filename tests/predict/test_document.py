@@ -52,7 +52,7 @@ class Slow(codec.Document):
         value = parse_slowly(body)
         if not isinstance(value, dict):
             raise InvalidInstance("Is not object")
-        self._body, self._fast, self._members = body, None, value
+        self._body, self._fast, self._members, self._names = body, None, value, list(value)
 
 
 NUMBERS = (

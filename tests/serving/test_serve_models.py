@@ -1,12 +1,14 @@
 """``lading serve`` as a process: versions come and go under requests."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from model_places import put, until
-from test_server import Served, ends
-from test_server import serving as serve
+from served import Served
+from served import serving as serve
 
 
 def answer(served: Served, path: str = "m") -> list[float]:
@@ -77,6 +79,7 @@ def test_models_and_labels_of_a_configuration_file(scale_versions: Path, tmp_pat
         file.write_text(text.format(scale_versions, 2))
         until(lambda: answer(served, "m/labels/stable") == [2.0])
     file.write_text("nonsense")
-    code, said = ends("--model-config-file", str(file), "--port", "0")
-    assert code == 2
-    assert f"{file}: expected a tensorflow.serving.ModelServerConfig" in said
+    command = [sys.executable, "-m", "lading", "serve", "--model-config-file", str(file), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"{file}: expected a tensorflow.serving.ModelServerConfig" in done.stderr.splitlines()[-1]
