@@ -140,7 +140,8 @@ def _compare_call(reference: "Model", converted: "Model", call: Call, name: str,
     else:
         tally.rows += call.rows
         for output, array in expected.items():
-            _widen(tally, output, array)
+            if array.size:
+                _widen(tally, output, array)
             if problem := _compare(array, received[output], f"{output}, {call.what}", call.far, tally):
                 tally.problems.append(problem)
         if call.golden:
@@ -189,7 +190,8 @@ def _widen(tally: _Tally, output: str, array: Any) -> None:
     """Keep how far each number of an output reaches; dimensions that differ between requests are left out."""
     import numpy as np
 
-    numbers = np.nan_to_num(array if array.dtype.kind != "c" else np.abs(array)).astype(np.float64)
+    numbers = (np.abs(array) if array.dtype.kind == "c" else array).astype(np.float64)
+    numbers = np.clip(np.nan_to_num(numbers), -1 / _TINY, 1 / _TINY)  # infinity is no distance
     low, high = (numbers.min(axis=0), numbers.max(axis=0)) if array.ndim else (numbers, numbers)
     before = tally.ranges.get(output, (low, high))
     if before[0].shape == low.shape:

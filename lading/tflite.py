@@ -11,10 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lading.errors import EngineError, InvalidInput
 from lading.files import storage_errors
@@ -86,10 +85,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _convert(model_dir: Path, file: Path, signatures: Sequence[str]) -> Converted:
     from lading.framework import import_tensorflow
+    from lading.gradients import rewrite
 
     version = import_tensorflow().__version__
     with tempfile.TemporaryDirectory() as scratch:
-        place, rewritten = _rewrite(model_dir, Path(scratch))
+        place, rewritten = rewrite(model_dir, Path(scratch))
         model, problem = _attempt(place, signatures)
         problems = {}
         if problem:
@@ -120,67 +120,6 @@ def _reason(error: Exception) -> str:
         return f"LiteRT has no operation {', '.join(operations)}"
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return f"the converter failed: {type(error).__name__}: {line[:_MOST_CHARACTERS]}"
-
-
-def _rewrite(model_dir: Path, scratch: Path) -> tuple[Path, dict[str, int]]:
-    """A SavedModel in which operations that LiteRT lacks are calls of functions made of those that it has."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    model = saved_model_pb2.SavedModel.FromString((model_dir / "saved_model.pb").read_bytes())
-    counts: dict[str, int] = {}
-    for graph in (meta.graph_def for meta in model.meta_graphs):
-        nodes = [node for function in graph.library.function for node in function.node_def]
-        for operation, make in _REPLACEMENTS.items():
-            for number, kind in enumerate(sorted({n.attr["T"].type for n in nodes if n.op == operation})):
-                found = [node for node in nodes if node.op == operation and node.attr["T"].type == kind]
-                replacement = make(kind)
-                replacement.signature.name = f"lading_{operation}_{number}"
-                graph.library.function.append(replacement)
-                for node in found:
-                    node.op = replacement.signature.name
-                    del node.attr["T"]
-                counts[operation] = counts.get(operation, 0) + len(found)
-    if not counts:
-        return model_dir, counts
-    for entry in model_dir.iterdir():
-        if entry.name != "saved_model.pb":
-            (scratch / entry.name).symlink_to(entry.resolve())
-    (scratch / "saved_model.pb").write_bytes(model.SerializeToString())
-    return scratch, counts
-
-
-def _relu_gradient(kind: int) -> Any:
-    """``ReluGrad``: the gradients where the features are positive, else 0 (tensorflow/core/ops/nn_ops.cc).
-
-    A model with a relu has it in ``input_gradients``.
-    """
-    import tensorflow as tf
-
-    def compute(gradients: Any, features: Any) -> Any:
-        return gradients * tf.cast(features > 0, gradients.dtype)
-
-    dtype = tf.as_dtype(kind)
-    specs = [tf.TensorSpec(None, dtype, name=name) for name in ("gradients", "features")]
-    # The nodes around keep calling the result by the name that it has in the operation.
-    return _definition(tf.function(compute, input_signature=specs), result="backprops")
-
-
-def _definition(function: Any, *, result: str) -> Any:
-    """The FunctionDef of a function with one result, which gets the name ``result``."""
-    from tensorflow.core.framework import function_pb2
-
-    concrete = function.get_concrete_function()
-    definition = function_pb2.FunctionDef.FromString(concrete.function_def.SerializeToString())
-    (output,) = definition.signature.output_arg
-    tensor = definition.ret.pop(output.name)
-    output.name = result
-    definition.ret[result] = tensor
-    definition.arg_attr.clear()
-    return definition
-
-
-_REPLACEMENTS: Mapping[str, Callable[[int], Any]] = {"ReluGrad": _relu_gradient}
-"""For an operation that LiteRT lacks what gives the same result, from the number of its type."""
 
 
 if __name__ == "__main__":

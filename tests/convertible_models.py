@@ -18,11 +18,27 @@ def build_gradients(directory: Path) -> None:
     features = keras.Input((8,), name="features")
     hidden = keras.layers.Dense(16, activation="relu")(features)
     model = keras.Model(features, keras.layers.Dense(3, activation="softmax", name="softmax")(hidden))
-    rows = tf.random.stateless_uniform((40, 8), (1, 2)).numpy()
+    export(model, directory)
+
+
+def build_pictures(directory: Path) -> None:
+    """Gradients of what convolutional networks are made of, a window that does not divide the picture among them."""
+    keras.utils.set_random_seed(4)
+    image = keras.Input((16, 16, 1), name="image")
+    hidden = keras.layers.ReLU(6.0)(keras.layers.Conv2D(4, 3)(image))
+    hidden = keras.layers.AveragePooling2D(2)(keras.layers.MaxPooling2D(3)(hidden))
+    hidden = keras.layers.Dense(6, activation="elu")(keras.layers.Flatten()(hidden))
+    export(keras.Model(image, keras.layers.Dense(3, activation="softmax", name="softmax")(hidden)), directory)
+
+
+def export(model: keras.Model, directory: Path) -> None:
+    rows = {
+        tensor.name: tf.random.stateless_uniform((40, *tensor.shape[1:]), (1, 2)).numpy() for tensor in model.inputs
+    }
     labels = tf.random.stateless_uniform((40,), (1, 2), 0, 3, tf.int64).numpy()
     trained = Trained(
         model=model,
-        heldout_inputs={"features": rows},
+        heldout_inputs=rows,
         heldout_labels=labels,
         class_names=("a", "b", "c"),
         history={},
@@ -53,10 +69,15 @@ class Kinds(tf.Module):
     def sequence(self, x):
         return {"y": tf.reduce_sum(x, axis=1), "running": tf.cumsum(x, axis=1)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def reciprocal(self, x):
+        """Infinity and NaN come out when 0 goes in."""
+        return {"y": 1.0 / x, "nan": x / x}
+
 
 def build_kinds(directory: Path) -> None:
     module = Kinds()
-    signatures = {name: getattr(module, name) for name in ("pair", "scalar", "fixed", "sequence")}
+    signatures = {name: getattr(module, name) for name in ("pair", "scalar", "fixed", "sequence", "reciprocal")}
     for name in KINDS:
         spec = tf.TensorSpec([None, 2], getattr(tf, name), name="x")
         signatures[f"same_{name}"] = tf.function(lambda x: {"y": tf.identity(x)}, input_signature=[spec])
@@ -94,5 +115,6 @@ def build_small(directory: Path) -> None:
 
 if __name__ == "__main__":
     build_gradients(Path(sys.argv[1]) / "gradients")
+    build_pictures(Path(sys.argv[1]) / "pictures")
     build_kinds(Path(sys.argv[1]) / "kinds")
     build_small(Path(sys.argv[1]))

@@ -63,6 +63,20 @@ def test_gradients_through_a_relu_convert_too(gradients: tuple[Path, ConvertRepo
                 model.predict({**inputs, "class_index": [9] * 5}, signature="input_gradients")
 
 
+def test_gradients_of_convolutional_networks_convert_too(convertible_models: Path, tmp_path: Path) -> None:
+    report = convert_model(convertible_models / "pictures", tmp_path / "out")
+    assert report.passed, report.checks
+    assert report.rewritten == {"Relu6Grad": 1, "MaxPoolGrad": 1, "AvgPoolGrad": 1, "EluGrad": 1}
+    image = np.random.default_rng(0).normal(size=(4, 16, 16, 1)) * 5
+    image[2:] = 1  # all windows are ties
+    inputs = {"image": image, "class_index": [0, 1, 2, 0]}
+    with load_model(tmp_path / "out") as tensorflow, load_model(tmp_path / "out", engine="litert") as lite:
+        expected = tensorflow.predict(inputs, signature="input_gradients")["image"]
+        received = lite.predict(inputs, signature="input_gradients")["image"]
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("name", "reasons"),
     [

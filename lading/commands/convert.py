@@ -16,9 +16,12 @@ def register(subparsers: Any) -> None:
         "--out", required=True, type=Path, metavar="DIR", help="gets the SavedModel with its conversion; may be MODEL"
     )
     convert.add_argument(
-        "--rtol", type=float, metavar="R", help="answers may differ by ATOL + R × the row's largest (default: 1e-4)"
+        "--rtol",
+        type=float,
+        metavar="R",
+        help="answers may differ by A + R × the row's largest (default: as the golden requests, at least 1e-4)",
     )
-    convert.add_argument("--atol", type=float, metavar="A", help="see --rtol (default: 1e-5)")
+    convert.add_argument("--atol", type=float, metavar="A", help="see --rtol (default: likewise, at least 1e-5)")
     convert.add_argument("--report", type=Path, metavar="FILE", help="write the verdict here, as JSON")
     convert.set_defaults(run=_convert)
 

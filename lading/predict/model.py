@@ -137,9 +137,9 @@ def load_model(
             which the highest number is taken.
         engine: ``tensorflow``: TensorFlow's C library. ``litert``: what ``lading convert`` put beside the graph.
             ``auto``: LiteRT where there is a conversion that passed and belongs to the graph, else TensorFlow.
-        threads: TensorFlow: for one operation and for operations side by side; its thread pools are shared by all
-            models of a process, the first model decides. LiteRT: predictions side by side, each with one thread.
-            Default: the CPU quota of this process.
+        threads: TensorFlow: for one operation; these threads are shared by all models of a process, the first model
+            decides. Operations side by side run in the thread that asks. LiteRT: predictions side by side, each with
+            one thread. Default: the CPU quota of this process.
         wrap: Puts something around the engine, for instance ``lading.predict.batching.BatchingEngine``.
 
     Raises:

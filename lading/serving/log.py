@@ -114,7 +114,7 @@ def request_context(headers: Headers, *, project: str = "") -> dict[str, object]
 
 
 def _traceparent(text: str) -> tuple[str, str, bool] | None:
-    matched = _TRACEPARENT.fullmatch(text[:512])
+    matched = _TRACEPARENT.fullmatch(text)
     if matched is None:
         return None
     version, trace, span, flags, more = matched.groups()
@@ -125,7 +125,7 @@ def _traceparent(text: str) -> tuple[str, str, bool] | None:
 
 
 def _cloud_trace(text: str) -> tuple[str, str, bool] | None:
-    matched = _CLOUD_TRACE.fullmatch(text[:512])
+    matched = _CLOUD_TRACE.fullmatch(text)
     if matched is None or not int(matched[1], 16):
         return None
     span = int(matched[2] or 0)

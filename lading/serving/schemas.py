@@ -80,7 +80,7 @@ def described(signatures: Mapping[str, Signature]) -> list[Signature]:
 
 
 def predict_request(signature: Signature, *, vertex: bool = False) -> list[Schema]:
-    """The forms of a ``:predict`` body for one signature: rows, if its inputs have any, and columns but on Vertex AI."""
+    """The forms of a ``:predict`` body for a signature: rows, if its inputs have any, and columns, but on Vertex AI."""
     forms = []
     specs = signature.inputs
     if all(spec.shape is None or spec.shape for spec in specs.values()):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.errors import EngineError, LadingError
 from lading.predict.cpus import available_cpus
+from lading.predict.memory import unmap_library_pages
 from lading.serving.config import ServeConfig
 from lading.serving.gate import Gate
 from lading.serving.log import log
@@ -63,6 +64,7 @@ async def serve_app(
     if http is not None and reserved is not None:
         await http.start(reserved, started)
     grpc = await loop.run_in_executor(None, _start_grpc, models, config, records, gate)
+    await loop.run_in_executor(None, unmap_library_pages)
     models.start_watching()
     await _until_stopped(stop, http)
     running = http.app.running if http else 0

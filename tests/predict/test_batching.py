@@ -1,9 +1,12 @@
 """Requests of several threads become batches, and nobody notices but the engine."""
 
 import random
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -353,3 +356,9 @@ def test_an_unknown_signature_is_the_engines_affair(recorder: Recorder) -> None:
 def test_parameters_that_contradict_each_other(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         BatchingConfig(**settings)
+
+
+def test_the_table_of_parameters_is_complete() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    section = text.partition("## Batching")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.M) == [field.name for field in fields(BatchingConfig)]

@@ -80,6 +80,9 @@ def test_every_signature_answers_whatever_its_types_and_shapes(kinds: Model) -> 
     scalar = kinds.predict({"x": np.int64(21)}, signature="scalar")["y"]
     assert (type(scalar), scalar.shape, scalar.tolist()) == (np.ndarray, (), 42)
     assert kinds.predict({"x": np.ones((2, 3))}, signature="fixed")["y"].shape == (3, 2)
+    by_zero = kinds.predict({"x": [0.0, -0.0, 4.0]}, signature="reciprocal")
+    assert by_zero["y"].tolist() == [np.inf, -np.inf, 0.25]
+    assert np.isnan(by_zero["nan"]).tolist() == [True, True, False]
     for length in (3, 50, 3):
         assert kinds.predict({"x": np.ones((2, length))}, signature="sequence")["y"].tolist() == [length] * 2
 

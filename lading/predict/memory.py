@@ -1,0 +1,50 @@
+"""Gives memory back that only the start needed."""
+
+import ctypes
+import re
+import sys
+from pathlib import Path
+
+_MADV_DONTNEED = 4  # linux: include/uapi/asm-generic/mman-common.h
+_AREA = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)")
+
+
+def unmap_library_pages(name: str = "libtensorflow") -> int:
+    """Take the pages of a library out of this process's memory that it can read again from its file.
+
+    Loading TensorFlow's C library reads most of its 700 MB of symbols and static initialisers, which nothing needs
+    again: 230 MB of them stay resident. What is needed is mapped again, from the page cache, when it is first touched.
+
+    Args:
+        name: Part of the file names of the libraries.
+
+    Returns:
+        Bytes of the areas that were let go; 0 where the system is not Linux.
+    """
+    if sys.platform != "linux":
+        return 0
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    freed = 0
+    for start, size in _areas(Path("/proc/self/smaps").read_text(), name):
+        if libc.madvise(start, size, _MADV_DONTNEED) == 0:
+            freed += size
+    return freed
+
+
+def _areas(smaps: str, name: str) -> list[tuple[int, int]]:
+    """Start and size of a library's areas that are as in the file.
+
+    An area with pages of this process's own (relocated addresses, which the loader then protects from writing) would
+    lose them.
+    """
+    found: list[tuple[int, int]] = []
+    start = size = 0
+    for line in smaps.splitlines():
+        area = _AREA.fullmatch(line)
+        if area:
+            wanted = name in area[4] and "w" not in area[3]
+            start, size = int(area[1], 16), int(area[2], 16) - int(area[1], 16) if wanted else 0
+        elif size and line.startswith("Anonymous:") and int(line.split()[1]) == 0:
+            found.append((start, size))
+    return found
