@@ -13,7 +13,7 @@ from lading.serving.errors import Code
 from lading.serving.gate import Gate
 from lading.serving.log import log
 from lading.serving.models import Models
-from lading.serving.pace import Pace
+from lading.serving.pace import Pace, Stopwatch
 from lading.serving.records import Records
 from lading.serving.routes import Route, make_finder
 
@@ -95,8 +95,8 @@ class App:
             return answer
 
         def timed() -> tuple[Answer, float]:
-            started = time.perf_counter()
-            return run(self._models, route, request), time.perf_counter() - started
+            cost = Stopwatch()
+            return run(self._models, route, request), cost.seconds()
 
         future = asyncio.wrap_future(self._gate.submit(timed, size))
         try:

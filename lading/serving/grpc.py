@@ -146,9 +146,9 @@ class _Calls:
 
     def _run(self, call: Callable[[], bytes], kind: str, *, size: int, context: Any) -> bytes:
         def timed() -> bytes:
-            started = time.perf_counter()
+            cost = Stopwatch()
             answer = call()
-            self._pace.record(kind, time.perf_counter() - started)
+            self._pace.record(kind, cost.seconds())
             return answer
 
         return timed() if self._pace.is_quick(kind, size) else self._in_gate(timed, size, context)

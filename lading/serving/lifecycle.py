@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import errno
 import importlib
+import os
 import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType
 
@@ -35,7 +37,9 @@ def serve(config: ServeConfig) -> None:
     """As ``lading.serving.run`` says."""
     started = time.perf_counter()
     log("starting", models={model.name: model.base_path for model in config.models}, engine=config.engine)
-    previous = [signal.signal(number, _stop) for number in SIGNALS]
+    for number in SIGNALS:
+        signal.signal(number, _stop)
+    all_ended = True
     try:
         with contextlib.ExitStack() as ending:
             reserved = None
@@ -43,40 +47,51 @@ def serve(config: ServeConfig) -> None:
                 reserved = ending.enter_context(_reserve(config.host, config.port))
             records = Records(config)
             ending.callback(records.close)
-            loading = _in_background(config, records)
-            # TensorFlow loads without the GIL, so the web server is imported meanwhile.
-            if reserved is not None:
-                importlib.import_module("granian.server.embed")
-                importlib.import_module("lading.serving.app")
-            models = loading.result()
-            ending.callback(models.close)
-            serving = serve_app(models, config, reserved, records=records, signals=SIGNALS, started=started)
-            asyncio.run(serving)
+            models = Models(config, metrics=records.metrics)
+            try:
+                loading = _in_background(models.load)
+                # TensorFlow loads without the GIL, so the web server is imported meanwhile.
+                if reserved is not None:
+                    importlib.import_module("granian.server.embed")
+                    importlib.import_module("lading.serving.app")
+                loading.result()
+                serving = serve_app(models, config, reserved, records=records, signals=SIGNALS, started=started)
+                asyncio.run(serving)
+            finally:
+                _ignore_signals()  # the event loop took its handlers away, and the process ends already
+                all_ended = models.close()
     except _Stopped:
         pass
-    finally:
-        for number, handler in zip(SIGNALS, previous, strict=True):
-            signal.signal(number, handler)
     log("stopped", seconds=round(time.perf_counter() - started, 3))
+    if not all_ended:
+        # Threads that load a model cannot be interrupted. The interpreter would wait for them, or take itself apart
+        # while they run, which ends in a deadlock.
+        os._exit(0)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _ignore_signals()
     raise _Stopped
 
 
-def _in_background(config: ServeConfig, records: Records) -> "Future[Models]":
-    """Load the models in a thread that does not keep the process from ending."""
-    future: Future[Models] = Future()
-    models = Models(config, metrics=records.metrics)
+def _ignore_signals() -> None:
+    """A second signal must not break off what the first has begun."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
-    def load() -> None:
+
+def _in_background(load: Callable[[], None]) -> "Future[None]":
+    """Load the models in a thread that does not keep the process from ending."""
+    future: Future[None] = Future()
+
+    def run() -> None:
         try:
-            models.load()
-            future.set_result(models)
+            load()
+            future.set_result(None)
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=load, name="load-models", daemon=True).start()
+    threading.Thread(target=run, name="load-models", daemon=True).start()
     return future
 
 

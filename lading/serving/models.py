@@ -22,8 +22,9 @@ from lading.serving.watch import ConfigFile, Watch
 
 __all__ = ["LoadMetrics", "Models", "Served", "VersionStatus"]
 
-CLOSE_SECONDS = 5.0
-"""How long the end of the process waits for a load that runs; a load cannot be interrupted."""
+CLOSE_SECONDS = 0.5
+"""How long closing waits for who changes what is served: long enough for a look, too short for a load, which cannot be
+interrupted."""
 
 T = TypeVar("T")
 
@@ -215,16 +216,23 @@ class Models:
             tasks.append((self._config.model_config_poll_seconds, partial(self._file.look, self)))
         Watch([(seconds, task) for seconds, task in tasks if seconds > 0], self._closed).start()
 
-    def close(self) -> None:
-        """Free every model once its running predictions have ended."""
+    def close(self) -> bool:
+        """Free every model once its running predictions have ended; nothing is loaded any more.
+
+        Returns:
+            False if a load still runs: it cannot be interrupted, and the models are not freed. What was copied from
+            buckets is deleted all the same.
+        """
         self._closed.set()
         if not self._control.acquire(timeout=CLOSE_SECONDS):
-            return  # a load still runs, in a thread that does not keep the process from ending
+            self._loader.close()
+            return False
         try:
             for serving in self._table.versions.values():
                 for served in serving.values():
                     served.model.close()
             self._loader.close()
+            return True
         finally:
             self._control.release()
 

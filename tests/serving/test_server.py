@@ -133,7 +133,7 @@ def test_an_idle_server_ends_at_once(mlp_model: Path, number: signal.Signals) ->
 def test_the_log_is_json_and_tells_what_happened(served: Served) -> None:
     said = [line["message"] for line in served.lines[:4]]
     assert said == ["starting", "model loaded", "model loaded", "listening"]
-    assert {line["severity"] for line in served.lines} == {"INFO"}
+    assert {line["severity"] for line in served.lines[:4]} == {"INFO"}
     (fashion,) = [line for line in served.lines if line.get("model") == "fashion"]
     assert fashion["warm_up_seconds"] is not None
 

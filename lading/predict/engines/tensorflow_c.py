@@ -78,6 +78,8 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "TF_StringGetSize": (c_size_t, (c_void_p,)),
     "TF_StringDealloc": (None, (c_void_p,)),
 }
+_LONG = frozenset({"TF_LoadSessionFromSavedModel", "TF_CloseSession", "TF_DeleteSession", "TF_SessionRun"})
+"""What takes longer than microseconds, and lets other threads of Python run meanwhile."""
 
 
 @functools.cache
@@ -87,9 +89,12 @@ def library() -> SimpleNamespace:
     Raises:
         EngineError: TensorFlow is not installed, or its library cannot be loaded.
     """
-    libraries = [_open(path) for path in _paths()]
+    handles = [(path, _open(path)) for path in _paths()]
     functions = SimpleNamespace()
     for name, (result, arguments) in _FUNCTIONS.items():
+        # PyDLL keeps the GIL during a call, CDLL gives it away and then has to wait for it.
+        kind = ctypes.CDLL if name in _LONG else ctypes.PyDLL
+        libraries = (kind(str(path), handle=handle) for path, handle in handles)
         found = next((getattr(lib, name) for lib in libraries if hasattr(lib, name)), None)
         if found is None:
             raise EngineError(f"the installed TensorFlow has no {name}: lading needs tensorflow-cpu>=2.18")
@@ -110,7 +115,7 @@ def _paths() -> tuple[Path, Path]:
     return directory / f"libtensorflow_framework.{ending}", directory / f"libtensorflow_cc.{ending}"
 
 
-def _open(path: Path) -> ctypes.CDLL:
+def _open(path: Path) -> int:
     # ctypes would hold the GIL for all of the 0.2 s that this takes, and resolve every function; the C function
     # dlopen lets other threads run (the server imports its web server meanwhile), and resolves a function when it is
     # first called. RTLD_LOCAL: with RTLD_GLOBAL the library's C++ symbols would replace those of other extensions
@@ -122,4 +127,4 @@ def _open(path: Path) -> ctypes.CDLL:
     if not handle:
         reason = loader.dlerror() or b"no reason given"
         raise EngineError(f"cannot load TensorFlow's C library {path}: {reason.decode(errors='replace')}")
-    return ctypes.CDLL(str(path), handle=handle)
+    return int(handle)
