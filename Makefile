@@ -10,7 +10,7 @@ IMAGE_TAG := 0.1.0-python3.12
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test test-slow test-vertex1 base images test-images test-cloud lint types compile lock clean
+.PHONY: help setup data run stop test test-slow test-vertex1 base images test-images test-cloud bench-serving lint types compile lock clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ test-images: setup ## the release pipeline in the step images, through kfp's Doc
 test-cloud: setup ## the backends against the real services: PROJECT=… REGION=… ROOT=gs://…, or KFP=https://…
 	@test -n "$(PROJECT)$(KFP)" || { echo "say where: make test-cloud PROJECT=… REGION=… ROOT=gs://… (or KFP=https://…)" >&2; exit 2; }
 	PROJECT=$(PROJECT) REGION=$(REGION) ROOT=$(ROOT) KFP=$(KFP) $(BIN)/python -m pytest -q -m cloud tests/cloud $(ARGS)
+
+bench-serving: setup ## the server beside Python's others: start, throughput, latency, memory (docs/benchmarks.md)
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 lint: setup ## style
 	$(BIN)/ruff check .

@@ -61,7 +61,7 @@ def test_the_commands_make_a_release_by_hand(tmp_path: Path, mlp_model: Path) ->
         assert lading("local", "stop", state=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("words", [[], ["nope"], ["deploy"], ["serve"]])
+@pytest.mark.parametrize("words", [[], ["nope"], ["deploy"]])
 def test_usage_errors_exit_with_two(tmp_path: Path, words: list[str]) -> None:
     done = lading(*words, state=tmp_path)
     assert done.returncode == 2

@@ -297,7 +297,7 @@ def test_the_timeout_ends_the_wait(recorder: Recorder) -> None:
         recorder, one_slot(batch_timeout_micros=20_000), on_batch=lambda _, seconds: waited.append(seconds)
     )
     assert batching.run("double", [rows(1)])[0].tolist() == [[2, 2]]
-    assert waited[0] >= 0.02
+    assert waited[0] > 0.0199  # but for rounding
 
 
 @pytest.mark.parametrize("timeout", [0, 200])

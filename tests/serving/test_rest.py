@@ -188,3 +188,55 @@ def test_numbers_for_prometheus_are_there_under_both_paths(served: Served) -> No
         page = served.get(path)
         assert page.headers["content-type"].startswith("text/plain")
         assert ':tensorflow:serving:request_count{model_name="mixed",status="OK"}' in page.text
+
+
+@pytest.fixture(scope="module")
+def toys(examples_model: Path, half_plus_two_model: Path) -> Iterator[Served]:
+    with serving(f"examples={examples_model}", f"toy={half_plus_two_model}", PORT="0") as made:
+        yield made
+
+
+def test_the_toy_of_tensorflow_servings_docs(toys: Served) -> None:
+    """Its input is an inner tensor, and is declared as [-1, 1]."""
+    assert toys.post("/v1/models/toy:predict", {"instances": [1.0, 2.0, 5.0]}).json() == {
+        "predictions": [2.5, 3.0, 4.5]
+    }
+
+
+@pytest.mark.parametrize("x", [2.0, [2.0]])
+def test_regress(toys: Served, x: Any) -> None:
+    body = {"signature_name": "regress_x_to_y", "examples": [{"x": x}, {"x": 4.0}]}
+    assert toys.post("/v1/models/toy:regress", body).json() == {"results": [3.0, 4.0]}
+
+
+def test_context_stands_before_every_example(toys: Served) -> None:
+    body = {"signature_name": "regress_x_to_y", "context": {"x": 8.0}, "examples": [{}, {"x": 4.0}]}
+    assert toys.post("/v1/models/toy:regress", body).json() == {"results": [6.0, 4.0]}
+
+
+def test_classify(toys: Served) -> None:
+    body = {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}]}
+    assert toys.post("/v1/models/toy:classify", body).json() == {"results": [[["", 3.0]]]}
+    labelled = toys.post("/v1/models/examples:classify", {"signature_name": "classify", "examples": [{"x": 0.1}]})
+    assert labelled.json() == {"results": [[["low", 0.9], ["hoch ä", 0.1]]]}
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "status", "message"),
+    [
+        ("regress", {"signature_name": "regress_x_to_y", "examples": [{"x": 2}]}, 400, ""),
+        ("regress", {"examples": []}, 400, "'examples' value is an empty array"),
+        ("classify", {"examples": [1]}, 400, "Example must be JSON object but got JSON Number"),
+        ("classify", {"examples": [{"x": None}]}, 400, "Feature: x has element with unexpected JSON type: Null"),
+        ("regress", {"signature_name": "nope", "examples": [{"x": 2.0}]}, 400, "No signature was found with the name"),
+        ("classify", {}, 400, "key 'examples' is expected and was not found"),
+    ],
+)
+def test_examples_that_are_refused(toys: Served, verb: str, body: Any, status: int, message: str) -> None:
+    answer = toys.post(f"/v1/models/toy:{verb}", body)
+    assert (answer.status_code, message in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_an_unknown_model_is_looked_up_after_the_examples(toys: Served) -> None:
+    assert toys.post("/v1/models/nope:regress", {"examples": [{"x": 1.0}]}).status_code == 404
+    assert toys.post("/v1/models/nope:regress", {"examples": 1}).status_code == 400

@@ -188,6 +188,24 @@ def test_all_problems_of_a_command_are_named_together() -> None:
     assert said == "lading: " + "; ".join(problems)
 
 
+def test_a_command_without_a_model_says_how_to_name_one() -> None:
+    code, said = ends(AIP_STORAGE_URI="")
+    assert code == 2
+    assert "expected NAME=PATH, --model-config-file, or AIP_STORAGE_URI" in said
+
+
+def test_vertex_names_the_model_by_its_directory(mlp_model: Path) -> None:
+    routes = {"AIP_HEALTH_ROUTE": "/health", "AIP_PREDICT_ROUTE": "/predict"}
+    with serving(AIP_HTTP_PORT="0", AIP_STORAGE_URI=str(mlp_model), **routes) as served:
+        assert served.get("/health").ok
+        assert len(served.post("/predict", {"instances": [IMAGE]}).json()["predictions"]) == 1
+
+
+def test_grpc_and_http_never_share_a_port(mlp_model: Path) -> None:
+    code, said = ends(f"m={mlp_model}", "--port", "9000", "--grpc-port", "9000")
+    assert (code, "--grpc-port instead" in said) == (2, True)
+
+
 def test_the_process_holds_no_more_than_it_needs(mlp_model: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "lading", "serve", f"m={mlp_model}", "--port", "0"],
