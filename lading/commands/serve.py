@@ -51,8 +51,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     add("--batching-parameters-file", type=Path, metavar="FILE", help="how: as in TensorFlow Serving")
     add("--timeout", type=float, metavar="SECONDS", help="answer 504 to a prediction that takes longer (default: 30)")
     add("--max-body-bytes", type=int, metavar="N", help="answer 413 to a longer request (default: 33554432)")
+    add("--max-held-bytes", type=int, metavar="N", help="answer 503 when bodies hold more (default: 268435456)")
     add("--max-queue", type=int, metavar="N", help="answer 503 when so many requests wait (default: 256)")
-    add("--drain", type=float, metavar="SECONDS", help="after SIGTERM, end running requests within (default: 10)")
+    add("--drain", type=float, metavar="SECONDS", help="after SIGTERM, end running requests within (default: 9)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         batching=_batching(args),
         timeout_seconds=args.timeout,
         max_body_bytes=args.max_body_bytes,
+        max_held_bytes=args.max_held_bytes,
         max_queue=args.max_queue,
         drain_seconds=args.drain,
         metrics_path=_metrics_path(args),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lading.errors import EngineError, InvalidInput, InvalidInstance, InvalidModel, ModelClosed
 from lading.predict.conversion import is_converted, read_conversion
+from lading.predict.effort import is_unbounded, mark_unbounded
 from lading.predict.saved_model import find_saved_model
 from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
 
@@ -43,7 +44,14 @@ class Model:
     """
 
     def __init__(
-        self, loaded: Engine, *, path: Path, version: int, engine: str = "tensorflow", engine_note: str = ""
+        self,
+        loaded: Engine,
+        *,
+        path: Path,
+        version: int,
+        engine: str = "tensorflow",
+        engine_note: str = "",
+        unbounded: bool = False,
     ) -> None:
         self.path = path
         self.version = version
@@ -51,6 +59,7 @@ class Model:
         self.engine_note = engine_note
         self.signatures: Mapping[str, Signature] = MappingProxyType(dict(loaded.signatures))
         self._loaded = loaded
+        self._unbounded = unbounded
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._running = 0
@@ -91,6 +100,8 @@ class Model:
                 f'signature "{signature}" has no output {", ".join(unknown)} (has: {", ".join(wanted.outputs)})'
             )
         arrays = [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()]
+        if self._unbounded:
+            mark_unbounded()
         with self._lock:
             if self._closed:
                 raise ModelClosed(f"the model {self.path} was closed")
@@ -128,7 +139,12 @@ Wrap = Callable[[Engine], Engine]
 
 
 def load_model(
-    path: Path | str, *, engine: str = "tensorflow", threads: int | None = None, wrap: Wrap | None = None
+    path: Path | str,
+    *,
+    engine: str = "tensorflow",
+    threads: int | None = None,
+    timeout_seconds: float | None = None,
+    wrap: Wrap | None = None,
 ) -> Model:
     """Load a SavedModel for prediction.
 
@@ -140,6 +156,8 @@ def load_model(
         threads: TensorFlow: for one operation; these threads are shared by all models of a process, the first model
             decides. Operations side by side run in the thread that asks. LiteRT: predictions side by side, each with
             one thread. Default: the CPU quota of this process.
+        timeout_seconds: TensorFlow: a model with loops, whose predictions can take any time, gives up after so long
+            (EngineError with the code DEADLINE_EXCEEDED).
         wrap: Puts something around the engine, for instance ``lading.predict.batching.BatchingEngine``.
 
     Raises:
@@ -151,33 +169,43 @@ def load_model(
     if engine not in (*ENGINES, AUTO):
         raise InvalidInput(f"expected an engine of {', '.join((*ENGINES, AUTO))}, received {engine!r}")
     directory, version = find_saved_model(Path(path))
+    unbounded = is_unbounded(directory / "saved_model.pb")
     note = ""
     if engine == "litert":
-        return _load_litert(directory, version, threads, wrap)
+        return _load_litert(directory, version, threads, wrap, unbounded=unbounded)
     if engine == AUTO and is_converted(directory):
         try:
-            return _load_litert(directory, version, threads, wrap)
+            return _load_litert(directory, version, threads, wrap, unbounded=unbounded)
         except (InvalidModel, EngineError) as error:
             note = str(error)
     from lading.predict.engines import tensorflow
 
     try:
-        loaded: Engine = tensorflow.load(directory, threads=threads)
+        loaded: Engine = tensorflow.load(
+            directory, threads=threads, timeout_seconds=timeout_seconds if unbounded else None
+        )
     except EngineError as error:
         if not note:
             raise
         raise EngineError(f"{error}; nor can litert serve it: {note}") from error
     return Model(
-        wrap(loaded) if wrap else loaded, path=directory, version=version, engine="tensorflow", engine_note=note
+        wrap(loaded) if wrap else loaded,
+        path=directory,
+        version=version,
+        engine="tensorflow",
+        engine_note=note,
+        unbounded=unbounded,
     )
 
 
-def _load_litert(directory: Path, version: int, threads: int | None, wrap: Wrap | None) -> Model:
+def _load_litert(directory: Path, version: int, threads: int | None, wrap: Wrap | None, *, unbounded: bool) -> Model:
     from lading.predict.engines import litert
 
     conversion = read_conversion(directory)
     loaded: Engine = litert.load(conversion.model, conversion.signatures, threads=threads)
-    return Model(wrap(loaded) if wrap else loaded, path=directory, version=version, engine="litert")
+    return Model(
+        wrap(loaded) if wrap else loaded, path=directory, version=version, engine="litert", unbounded=unbounded
+    )
 
 
 def _wrong_names(signature: Signature, inputs: Mapping[str, Any]) -> str:

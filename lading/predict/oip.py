@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lading.errors import EngineError, InvalidInstance, Unsupported
+from lading.errors import InvalidInstance, Unsupported
 from lading.predict.jsonvalues import to_array
 from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
 
@@ -144,14 +144,14 @@ def to_flat(array: Array, name: str) -> Any:
 
     Raises:
         Unsupported: complex numbers have no datatype.
-        EngineError: a string is not UTF-8; the binary form carries it.
+        InvalidInstance: a string is not UTF-8; the binary form carries it.
     """
     if datatype(array.dtype) != "BYTES":
         return np.ascontiguousarray(array).reshape(-1)
     try:
         return [item.decode() for item in array.ravel().tolist()]
     except UnicodeDecodeError as error:
-        raise EngineError(
+        raise InvalidInstance(
             f'output "{name}" holds bytes that are not UTF-8, which JSON cannot carry: ask for it as binary data'
         ) from error
 

@@ -2,24 +2,21 @@
 
 import asyncio
 import time
-import zlib
 from typing import Any
 
 from lading.errors import LadingError
+from lading.predict.effort import Stopwatch
 from lading.serving import rest
-from lading.serving.answers import Answer, Request, failure, refusal, too_large
+from lading.serving.answers import Answer, Request, failure, refusal
+from lading.serving.bodies import Bodies
 from lading.serving.config import ServeConfig
 from lading.serving.errors import Code
 from lading.serving.gate import Gate
 from lading.serving.log import log
 from lading.serving.models import Models
-from lading.serving.pace import Pace, Stopwatch
+from lading.serving.pace import Pace
 from lading.serving.records import Records
 from lading.serving.routes import Route, make_finder
-
-_READ_ON = 4
-"""A body that is too long is read and thrown away up to this many times the limit, so that a client which sends
-before it reads gets the answer instead of a broken connection."""
 
 
 class App:
@@ -29,15 +26,20 @@ class App:
 
     Attributes:
         running: How many requests are being answered.
+        leaving: Whether answers ask for the connection to be closed, as the server is about to end.
     """
 
     def __init__(self, models: Models, config: ServeConfig, *, gate: Gate, records: Records) -> None:
         self.running = 0
+        self.leaving = False
         self._models = models
         self._config = config
         self._gate = gate
+        self._bodies = Bodies(config, gate)
         self._records = records
-        self._pace = None if config.batching else Pace()  # requests that wait for each other need threads
+        self._pace = (
+            None if config.batching else Pace(lambda: models.generation)
+        )  # requests that wait for each other need threads
         self._site = rest.Site(models, config, records.metrics)
         self._find = make_finder(
             health_route=config.health_route, predict_route=config.predict_route, metrics_path=config.metrics_path
@@ -57,7 +59,7 @@ class App:
             route = self._find(scope.method, path)
             try:
                 if route.runs_model:
-                    read = await self._read(scope.headers, protocol)
+                    read = await self._bodies.read(scope.headers, protocol)
                     if isinstance(read, Answer):
                         answer = read
                     else:
@@ -115,22 +117,12 @@ class App:
             headers = [("content-type", answer.content_type), *self._said]
         if answer.headers:
             headers = [*headers, *answer.headers]
+        if self.leaving:
+            headers = [*headers, ("connection", "close")]
         if method == "HEAD":
             protocol.response_empty(answer.status, headers)
         else:
             protocol.response_bytes(answer.status, headers, answer.body)
-
-    async def _read(self, headers: Any, protocol: Any) -> bytes | Answer:
-        """The body, decompressed; or the answer to one that is too long."""
-        limit = self._config.max_body_bytes
-        declared = headers.get("content-length", "")
-        if declared.isdigit() and int(declared) <= limit:
-            body: bytes | None = await protocol()
-        else:
-            body = await _read_up_to(limit, protocol)
-        if body is not None and "gzip" in headers.get("content-encoding", ""):
-            body = _decompress(body, limit)
-        return too_large(limit) if body is None else body
 
 
 def _request(route: Route, path: str, scope: Any, body: bytes) -> Request:
@@ -143,29 +135,3 @@ def _request(route: Route, path: str, scope: Any, body: bytes) -> Request:
         header_length=scope.headers.get("inference-header-content-length"),
         content_type=scope.headers.get("content-type"),
     )
-
-
-async def _read_up_to(limit: int, protocol: Any) -> bytes | None:
-    """A body without a length, or None if it is longer than the limit."""
-    parts, size = [], 0
-    async for part in protocol:
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        else:
-            parts.clear()
-            if size > _READ_ON * limit:
-                break
-    return None if size > limit else b"".join(parts)
-
-
-def _decompress(body: bytes, limit: int) -> bytes | None:
-    """What a gzip stream holds; empty if damaged, as in TensorFlow Serving; None if it is longer than the limit."""
-    stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    try:
-        plain = stream.decompress(body, limit + 1)
-    except zlib.error:
-        return b""
-    if len(plain) > limit:
-        return None
-    return plain if stream.eof else b""

@@ -11,7 +11,7 @@ from lading.predict.batching import BatchingConfig
 DEFAULT_PORT = 8501  # TensorFlow Serving's REST port
 DEFAULT_GRPC_PORT = 8500  # TensorFlow Serving's gRPC port
 MAX_BODY_BYTES = 32 * 1024 * 1024  # Cloud Run's limit of an HTTP/1 request
-DRAIN_SECONDS = 10.0  # Knative and Cloud Run send SIGKILL 10 s after SIGTERM
+DRAIN_SECONDS = 9.0  # Knative and Cloud Run send SIGKILL 10 s after SIGTERM
 DEFAULT_MODEL = "model"  # MODEL_NAME in TensorFlow Serving's image
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -107,6 +107,8 @@ class ServeConfig:
         ]
         if self.threads is not None and self.threads < 1:
             problems.append(f"threads is {self.threads}, expected 1 or more")
+        if self.access_log not in ("off", "errors", "all"):
+            problems.append(f"access_log is {self.access_log!r}, expected off, errors or all")
         if not 0 <= self.request_log_rate <= 1:
             problems.append(f"request_log_rate is {self.request_log_rate}, expected 0 to 1")
         if self.port is None and self.grpc_port is None:

@@ -16,6 +16,8 @@ from lading.errors import (
     Unsupported,
 )
 
+REQUEST_TIMEOUT = 408
+"""HTTP only: a body that did not arrive in time."""
 CONTENT_TOO_LARGE = 413
 """HTTP only: gRPC has RESOURCE_EXHAUSTED for it, which over HTTP would be 429."""
 

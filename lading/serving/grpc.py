@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from lading.errors import DeadlineExceeded, EngineError, LadingError
+from lading.predict.effort import Stopwatch
 from lading.serving import grpc_oip, grpc_tfs
 from lading.serving.config import ServeConfig
 from lading.serving.errors import Code, code_of
@@ -62,7 +63,7 @@ def start_grpc(models: Models, config: ServeConfig, metrics: Metrics, gate: Gate
     """
     health = Health(models.is_ready)
     table = {**grpc_tfs.methods(models, most_bytes=config.max_body_bytes), **grpc_oip.methods(models)}
-    calls = _Calls(table, config, metrics=metrics, gate=gate)
+    calls = _Calls(table, config, metrics=metrics, gate=gate, generation=lambda: models.generation)
     # A call that waits for the gate holds a thread here. Threads are made when they are needed.
     most_calls = gate.most_calls + _LIGHT_CALLS + _WATCHES
     server = grpc.server(
@@ -104,13 +105,20 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # the library ha
 class _Calls:
     """Answers calls with one request and one answer."""
 
-    def __init__(self, table: Mapping[str, Method], config: ServeConfig, *, metrics: Metrics, gate: Gate) -> None:
+    def __init__(
+        self,
+        table: Mapping[str, Method],
+        config: ServeConfig,
+        *,
+        metrics: Metrics,
+        gate: Gate,
+        generation: Callable[[], int],
+    ) -> None:
         self.table = table
         self._config = config
         self._metrics = metrics
         self._gate = gate
-        # Threads share it without a lock: what a race costs is one prediction more that waits for the gate.
-        self._pace = Pace()
+        self._pace = Pace(generation)
         said = {"x-lading-revision": config.revision, "x-lading-model": config.model_diff_id}
         self._said = tuple((key, text) for key, text in said.items() if text)
 

@@ -17,51 +17,51 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from types import FrameType
+from queue import SimpleQueue
 
 from lading.errors import EngineError
 from lading.serving.config import ServeConfig
 from lading.serving.log import log
 from lading.serving.models import Models
 from lading.serving.records import Records
-from lading.serving.server import serve_app
+from lading.serving.server import Signals, serve_app
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-
-class _Stopped(BaseException):
-    """A signal came before there was an event loop to handle it."""
+_LOADED, _STOP = "loaded", "stop"
 
 
 def serve(config: ServeConfig) -> None:
     """As ``lading.serving.run`` says."""
     started = time.perf_counter()
-    log("starting", models={model.name: model.base_path for model in config.models}, engine=config.engine)
+    # Signals must not raise: whatever is being imported at the moment may swallow the exception. This queue is made for
+    # handlers of signals, unlike other things that threads wait for.
+    told: SimpleQueue[str] = SimpleQueue()
     for number in SIGNALS:
-        signal.signal(number, _stop)
-    all_ended = True
-    try:
-        with contextlib.ExitStack() as ending:
-            reserved = None
-            if config.port is not None:
-                reserved = ending.enter_context(_reserve(config.host, config.port))
-            records = Records(config)
-            ending.callback(records.close)
-            models = Models(config, metrics=records.metrics)
-            try:
-                loading = _in_background(models.load)
-                # TensorFlow loads without the GIL, so the web server is imported meanwhile.
-                if reserved is not None:
-                    importlib.import_module("granian.server.embed")
-                    importlib.import_module("lading.serving.app")
+        signal.signal(number, lambda *_: told.put(_STOP))
+    log("starting", models={model.name: model.base_path for model in config.models}, engine=config.engine)
+    with contextlib.ExitStack() as ending:
+        reserved = None
+        if config.port is not None:
+            reserved = ending.enter_context(_reserve(config.host, config.port))
+        records = Records(config)
+        ending.callback(records.close)
+        models = Models(config, metrics=records.metrics)
+        try:
+            loading = _in_background(models.load, told)
+            # TensorFlow loads without the GIL, so the web server is imported meanwhile.
+            if reserved is not None:
+                importlib.import_module("granian.server.embed")
+                importlib.import_module("lading.serving.app")
+            if told.get() == _LOADED:
                 loading.result()
-                serving = serve_app(models, config, reserved, records=records, signals=SIGNALS, started=started)
-                asyncio.run(serving)
-            finally:
-                _ignore_signals()  # the event loop took its handlers away, and the process ends already
-                all_ended = models.close()
-    except _Stopped:
-        pass
+                signals = Signals(SIGNALS, came=lambda: not told.empty())
+                asyncio.run(serve_app(models, config, reserved, records=records, signals=signals, started=started))
+        finally:
+            # The event loop took its handlers away. The process ends already: a second signal changes nothing.
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+            all_ended = models.close()
     log("stopped", seconds=round(time.perf_counter() - started, 3))
     if not all_ended:
         # Threads that load a model cannot be interrupted. The interpreter would wait for them, or take itself apart
@@ -69,18 +69,7 @@ def serve(config: ServeConfig) -> None:
         os._exit(0)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    _ignore_signals()
-    raise _Stopped
-
-
-def _ignore_signals() -> None:
-    """A second signal must not break off what the first has begun."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _in_background(load: Callable[[], None]) -> "Future[None]":
+def _in_background(load: Callable[[], None], told: "SimpleQueue[str]") -> "Future[None]":
     """Load the models in a thread that does not keep the process from ending."""
     future: Future[None] = Future()
 
@@ -90,6 +79,7 @@ def _in_background(load: Callable[[], None]) -> "Future[None]":
             future.set_result(None)
         except BaseException as error:
             future.set_exception(error)
+        told.put(_LOADED)
 
     threading.Thread(target=run, name="load-models", daemon=True).start()
     return future

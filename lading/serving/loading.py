@@ -63,7 +63,11 @@ class Loader:
             check_links(directory, directory if remote else storage.local_path(config.base_path))
             copied = time.perf_counter()
             model = load_model(
-                directory, engine=self._config.engine, threads=self._config.threads, wrap=self._batching(config.name)
+                directory,
+                engine=self._config.engine,
+                threads=self._config.threads,
+                timeout_seconds=self._config.timeout_seconds,
+                wrap=self._batching(config.name),
             )
             loaded = time.perf_counter()
             try:

@@ -77,6 +77,8 @@ class Models:
         retry_seconds: float = RETRY_SECONDS,
         remote_poll_seconds: float = REMOTE_POLL_SECONDS,
     ) -> None:
+        self.generation = 0
+        """Changes with what is served."""
         self._config = config
         self._configs = config.models
         self._table = _Table()
@@ -250,6 +252,7 @@ class Models:
     def _swap(self, table: _Table, updates: Iterable[Update]) -> None:
         """Serve by a new table; unload what is not in it."""
         old, self._table = self._table, table
+        self.generation += 1
         for update in updates:
             for served in update.fresh:
                 self._statuses.set(served.name, served.version, "AVAILABLE")

@@ -12,7 +12,7 @@ from lading.errors import LadingError
 from lading.predict import Signature, oip
 from lading.serving import samples
 from lading.serving.config import ServeConfig
-from lading.serving.errors import CONTENT_TOO_LARGE, Code
+from lading.serving.errors import CONTENT_TOO_LARGE, REQUEST_TIMEOUT, Code
 from lading.serving.models import Models, Served
 from lading.serving.schemas import (
     DEFAULT_SIGNATURE,
@@ -43,6 +43,7 @@ _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}
 _EXPLAINED = {
     400: "The request is malformed, or does not fit the signature",
     404: "There is no such model or version",
+    408: "The body did not arrive in time",
     413: "The body is longer than the server takes",
     429: "The model ran out of a resource",
     500: "The model failed",
@@ -247,7 +248,7 @@ def _run(identifier: str, summary: str, request: Schema, answer: Schema, example
     content: Json = {"schema": request, **({"examples": examples} if examples else {})}
     operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     # A TensorFlow operation may fail with any canonical code.
-    for status in sorted({CONTENT_TOO_LARGE, *(code.http for code in Code if code is not Code.OK)}):
+    for status in sorted({REQUEST_TIMEOUT, CONTENT_TOO_LARGE, *(code.http for code in Code if code is not Code.OK)}):
         explained = _EXPLAINED.get(status) or next(code.name for code in Code if code.http == status)
         operation["responses"][str(status)] = {"description": explained, "content": _ERROR}
     operation["responses"]["503"]["headers"] = {"retry-after": {"schema": {"type": "string"}}}

@@ -4,8 +4,8 @@ Handing a prediction to a thread and back cost 0.35 ms of 1.6 ms on the 2-core m
 than a small model computes. A long one on the event loop would hold up every other request, health included.
 """
 
-import time
 from collections import defaultdict
+from collections.abc import Callable
 
 QUICK_SECONDS = 0.002
 """A prediction below this is not worth a thread."""
@@ -15,40 +15,33 @@ TRIALS = 16
 """So many more quick predictions than others make a model quick."""
 PROBATION = 1000
 """So many after a slow one."""
-_WAIT_WEIGHT = 20
 MOST_BYTES = 64 * 1024
 """Longer bodies always go to a thread."""
 
 
-class Stopwatch:
-    """How long a prediction takes in a thread that others compete with: what the thread computes, not what it waits.
+class Pace:
+    """How long the predictions below each path took.
 
-    A wait counts a little, so that a model which only waits does not pass for a quick one.
+    Threads share it without a lock: what a race costs is one prediction more that waits for a thread.
+
+    Args:
+        generation: A number that changes when models do: others then have to prove themselves anew.
     """
 
-    __slots__ = ("_computed", "_started")
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._computed = time.thread_time()
-
-    def seconds(self) -> float:
-        """Since it was made; to be asked in the same thread."""
-        return max(time.thread_time() - self._computed, (time.perf_counter() - self._started) / _WAIT_WEIGHT)
-
-
-class Pace:
-    """How long the predictions below each path took; used by the event loop only."""
-
-    def __init__(self) -> None:
+    def __init__(self, generation: Callable[[], int]) -> None:
         self._credit: defaultdict[str, int] = defaultdict(int)
+        self._generation = generation
+        self._known = generation()
 
     def is_quick(self, path: str, size: int) -> bool:
         """Whether a request for ``path`` with a body of ``size`` bytes may be answered on the event loop."""
+        if self._known != self._generation():
+            self._known = self._generation()
+            self._credit.clear()
         return size <= MOST_BYTES and self._credit.get(path, 0) >= TRIALS
 
     def record(self, path: str, seconds: float) -> None:
-        """Remember how long an answer took to make, without waiting for a thread.
+        """Remember how long an answer took to make, by a ``Stopwatch``.
 
         Only for paths that name a model, of which there are few.
         """

@@ -1,4 +1,4 @@
-"""What this process uses, under the names that every Prometheus client gives it.
+"""What this process uses, under the names that every Prometheus client gives it; and what it may use.
 
 Source: https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
 """
@@ -27,6 +27,16 @@ def process_metrics() -> Iterator[tuple[str, str, float]]:
     yield "process_start_time_seconds", "When the process started, in seconds since 1970.", _start(int(fields[19]))
     yield "process_virtual_memory_bytes", "Virtual memory size in bytes.", int(fields[20])
     yield "process_resident_memory_bytes", "Resident memory size in bytes.", int(fields[21]) * resource.getpagesize()
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise how many files this process may have open to ``wanted``, or as far as it may; says how many it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (wanted if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    if soft < wanted:
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return min(soft, wanted)
 
 
 def _start(ticks: int) -> float:

@@ -45,9 +45,14 @@ class Records:
     def finished(self, route: Route, scope: Any, body: bytes, answer: Answer, seconds: float) -> None:
         """Write down an answer over HTTP."""
         self.metrics.request(model=route.model, api=route.verb, entrypoint="REST", code=answer.code, seconds=seconds)
-        if self._access.wants(answer.status, seconds):
+        line = self._access.wants(answer.status, seconds)
+        sample = self._requests is not None and route.runs_model and self._requests.wants()
+        if not line and not sample:
+            return
+        context = request_context(scope.headers.get, project=self._project)
+        if line:
             self._access.write(
-                request_context(scope.headers.get, project=self._project),
+                context,
                 method=scope.method,
                 path=_path(scope),
                 status=answer.status,
@@ -55,26 +60,20 @@ class Records:
                 sizes=(len(body), len(answer.body)),
                 error=answer.body.decode(errors="replace") if answer.status >= 500 else "",
             )
-        if self._requests is not None and route.runs_model and self._requests.wants():
-            self._write_exchange(self._requests, route, scope, (body, answer), seconds)
-
-    def _write_exchange(
-        self, log: RequestLog, route: Route, scope: Any, exchange: tuple[bytes, Answer], seconds: float
-    ) -> None:
-        body, answer = exchange
-        name = route.model or next(iter(self._names()), "")
-        log.write(
-            Exchange(
-                model=name,
-                version=self._version(name, route),
-                path=_path(scope),
-                request=body,
-                response=answer.body,
-                status=answer.status,
-                seconds=seconds,
-                request_id=str(request_context(scope.headers.get)["request_id"]),
+        if self._requests is not None and sample:
+            name = route.model or next(iter(self._names()), "")
+            self._requests.write(
+                Exchange(
+                    model=name,
+                    version=self._version(name, route),
+                    path=_path(scope),
+                    request=body,
+                    response=answer.body,
+                    status=answer.status,
+                    seconds=seconds,
+                    request_id=str(context["request_id"]),
+                )
             )
-        )
 
     def _names(self) -> list[str]:
         return self._models.names() if self._models is not None else []

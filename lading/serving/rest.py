@@ -35,6 +35,8 @@ class Site:
         self._models = models
         self._config = config
         self._metrics = metrics
+        self._openapi_answer = Answer(b"")
+        self._openapi_of = -1
 
     def answer(self, route: Route, request: Request) -> Answer:
         """Answer a request whose route does not run a model."""
@@ -69,9 +71,12 @@ class Site:
         return Answer(self._metrics.render(), content_type=CONTENT_TYPE)
 
     def _openapi(self, request: Request) -> Answer:
-        from lading.serving.openapi import document
+        generation = self._models.generation
+        if self._openapi_of != generation:
+            from lading.serving.openapi import document
 
-        return as_json(document(self._models, self._config))
+            self._openapi_answer, self._openapi_of = as_json(document(self._models, self._config)), generation
+        return self._openapi_answer
 
     def _malformed(self, request: Request) -> Answer:
         return rest_tfs.malformed(request)

@@ -9,9 +9,10 @@ connections at once and lets running requests end.
 
 import asyncio
 import os
+import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lading.errors import EngineError, LadingError
@@ -21,6 +22,7 @@ from lading.serving.config import ServeConfig
 from lading.serving.gate import Gate
 from lading.serving.log import log
 from lading.serving.models import Models
+from lading.serving.process import allow_open_files
 from lading.serving.records import Records
 
 if TYPE_CHECKING:
@@ -28,6 +30,45 @@ if TYPE_CHECKING:
 
 BATCHING_THREADS = 64
 """With batching a request holds a thread while it waits for others."""
+LEAVE_SECONDS = 0.2
+"""After the signal connections are served on for so long, each answer with ``connection: close``. A client that sends
+one request after the other leaves by that; if its connection were closed at once, between two requests, it could not
+tell whether the next was read."""
+
+
+MOST_CONNECTIONS = 8192
+"""Further ones wait to be accepted: also health checks. Without a request a connection costs some 20 kB."""
+FILES_KEPT = 128
+"""So many files are left for other things than connections over HTTP."""
+MOST_HEAD_BYTES = 64 * 1024
+"""A longer head is refused with 431."""
+
+
+class Signals:
+    """What the signals that end the process ask for.
+
+    Args:
+        numbers: The signals.
+        came: Whether one came before they were handled here.
+    """
+
+    def __init__(self, numbers: Sequence[int], *, came: Callable[[], bool]) -> None:
+        self._numbers, self._came = numbers, came
+        self.stop, self.hurry = asyncio.Event(), asyncio.Event()
+
+    def handle(self) -> None:
+        """Handle them in the event loop that runs."""
+        loop = asyncio.get_running_loop()
+        for number in self._numbers:
+            loop.add_signal_handler(number, self._on, number)
+        if self._came():
+            self.stop.set()
+
+    def _on(self, number: int) -> None:
+        # Platforms may repeat SIGTERM; who types Ctrl-C again does not want to wait.
+        if number == signal.SIGINT and self.stop.is_set():
+            self.hurry.set()
+        self.stop.set()
 
 
 async def serve_app(
@@ -36,7 +77,7 @@ async def serve_app(
     reserved: socket.socket | None,
     *,
     records: Records,
-    signals: Sequence[int],
+    signals: Signals,
     started: float,
 ) -> None:
     """Serve until a signal, then drain.
@@ -46,16 +87,14 @@ async def serve_app(
         config: The settings.
         reserved: Bound to the address of HTTP, not listening; None for no HTTP.
         records: Where requests are written down.
-        signals: Those that end the process.
+        signals: Those that end the process; a second SIGINT breaks the draining off.
         started: ``time.perf_counter()`` at the start of the process's work.
 
     Raises:
         EngineError: a port cannot be used, or the web server ended without having been told to.
     """
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in signals:
-        loop.add_signal_handler(number, stop.set)
+    signals.handle()
     # Twice as many threads as processors: TensorFlow releases the GIL, and JSON is read meanwhile.
     threads = BATCHING_THREADS if config.batching else 2 * available_cpus()
     gate = Gate(threads, config.max_queue, config.max_held_bytes)
@@ -66,16 +105,30 @@ async def serve_app(
     grpc = await loop.run_in_executor(None, _start_grpc, models, config, records, gate)
     await loop.run_in_executor(None, unmap_library_pages)
     models.start_watching()
-    await _until_stopped(stop, http)
-    running = http.app.running if http else 0
-    log("draining", requests=running + gate.running + gate.queued, limit_seconds=config.drain_seconds)
-    await asyncio.gather(_stop_http(http, config.drain_seconds), _stop_grpc(grpc, config.drain_seconds))
-    if (http is not None and http.app.running) or gate.running:
-        log("requests abandoned", severity="WARNING", requests=http.app.running if http else gate.running)
-        records.close()
-        # A thread inside TensorFlow cannot be interrupted, and the interpreter would wait for it.
-        os._exit(0)
-    gate.close()
+    await _until_stopped(signals.stop, http)
+    log("draining", requests=_running(http, gate), limit_seconds=config.drain_seconds)
+    limit = loop.time() + config.drain_seconds
+    ending = asyncio.gather(_stop_http(http, config.drain_seconds), _stop_grpc(grpc, config.drain_seconds))
+    hurry = loop.create_task(signals.hurry.wait())
+    await asyncio.wait((ending, hurry), timeout=config.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+    left = _running(http, gate)
+    being_read = http is not None and http.is_serving()  # answers that were made and are not taken yet
+    if ending.done() and not left and not being_read:
+        ending.result()
+        gate.close()
+        return
+    # Otherwise what is left are predictions whose requests were answered that their time was over.
+    if loop.time() >= limit or (left and hurry.done()):
+        log("requests abandoned", severity="WARNING", requests=left or 1)
+    records.close()
+    # A thread inside TensorFlow cannot be interrupted, and the interpreter would wait for it.
+    os._exit(0)
+
+
+def _running(http: "_Http | None", gate: Gate) -> int:
+    """How many requests were accepted and are not answered yet."""
+    # A request over HTTP that waits for the gate or runs is in both counts.
+    return max(http.app.running if http else 0, gate.running + gate.queued)
 
 
 class _Http:
@@ -93,6 +146,7 @@ class _Http:
 
     async def start(self, reserved: socket.socket, started: float) -> None:
         from granian.constants import Interfaces
+        from granian.http import HTTP1Settings, HTTP2Settings
         from granian.server.embed import Server
 
         host, port = reserved.getsockname()[:2]
@@ -103,6 +157,13 @@ class _Http:
             interface=Interfaces.RSGI,
             websockets=False,
             backlog=1024,
+            backpressure=max(1, allow_open_files(MOST_CONNECTIONS + FILES_KEPT) - FILES_KEPT),
+            http1_settings=HTTP1Settings(max_buffer_size=MOST_HEAD_BYTES),
+            http2_settings=HTTP2Settings(
+                initial_connection_window_size=4 * MOST_HEAD_BYTES,
+                initial_stream_window_size=4 * MOST_HEAD_BYTES,
+                max_headers_size=MOST_HEAD_BYTES,
+            ),
             log_enabled=False,
         )
         self.serving = asyncio.get_running_loop().create_task(self._server.serve())
@@ -111,9 +172,16 @@ class _Http:
 
     async def stop(self, seconds: float) -> None:
         """Close the port, and wait for running requests; at most so long."""
+        leave = min(LEAVE_SECONDS, seconds)
+        self.app.leaving = True
+        await asyncio.sleep(leave)
         self._server.stop()
         assert self.serving is not None
-        await asyncio.wait((self.serving,), timeout=seconds)
+        await asyncio.wait((self.serving,), timeout=seconds - leave)
+
+    def is_serving(self) -> bool:
+        """Whether connections are open, or may be opened."""
+        return self.serving is not None and not self.serving.done()
 
 
 async def _until_stopped(stop: asyncio.Event, http: _Http | None) -> None:

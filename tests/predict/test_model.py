@@ -13,6 +13,7 @@ import pytest
 
 from lading.errors import EngineError, InvalidInput, InvalidInstance, InvalidModel
 from lading.predict import Model, load_model
+from lading.predict.effort import is_unbounded
 from lading.predict.jsonvalues import to_inputs
 from lading.values import GoldenRequest
 
@@ -208,3 +209,17 @@ def test_loading_never_imports_python_tensorflow(mlp_model: Path) -> None:
         [sys.executable, "-c", code, mlp_model], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "False\n"
+
+
+def test_a_model_with_loops_gives_up_after_its_time(mixed_model: Path) -> None:
+    with load_model(mixed_model, timeout_seconds=0.3) as model:
+        for _ in range(3):
+            assert model.predict({"rounds": 10}, signature="spin")["rounds"] == 10
+        with pytest.raises(EngineError) as raised:
+            model.predict({"rounds": 2**40}, signature="spin")
+        assert raised.value.code == "DEADLINE_EXCEEDED"
+        assert model.predict({"rounds": 10}, signature="spin")["rounds"] == 10
+
+
+def test_what_a_graph_computes_without_loops_is_bounded(mlp_model: Path, mixed_model: Path) -> None:
+    assert [is_unbounded(path / "saved_model.pb") for path in (mlp_model, mixed_model)] == [False, True]

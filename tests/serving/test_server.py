@@ -108,6 +108,23 @@ def test_a_long_prediction_holds_up_nobody(served: Served) -> None:
     slow.join()
 
 
+def test_a_model_whose_time_hangs_on_the_request_never_comes_to_the_event_loop(mixed_model: Path) -> None:
+    with serving(f"mixed={mixed_model}", "--timeout", "1", PORT="0") as served:
+        path = "/v1/models/mixed:predict"
+        for _ in range(40):
+            assert served.post(path, {"signature_name": "spin", "inputs": 1}).ok
+        endless = {"signature_name": "spin", "inputs": 2**60}
+        callers = [threading.Thread(target=served.post, args=(path, endless)) for _ in range(2 * (os.cpu_count() or 1))]
+        for caller in callers:
+            caller.start()
+        assert served.get("/v2/health/ready").ok
+        answer = served.post(path, endless)
+        assert (answer.status_code, list(answer.json())) == (504, ["error"])
+        for caller in callers:
+            caller.join()
+        assert served.post(path, {"signature_name": "spin", "inputs": 1}).ok
+
+
 def test_a_stopped_server_ends_what_it_is_answering(mixed_model: Path) -> None:
     with serving(f"mixed={mixed_model}", "--port", "0") as served:
         answers: list[requests.Response] = []

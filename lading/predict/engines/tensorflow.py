@@ -12,24 +12,33 @@ from typing import Any
 from lading.errors import EngineError, InvalidInstance, InvalidModel
 from lading.predict.cpus import available_cpus
 from lading.predict.engines import tensorflow_tensors as tensors
-from lading.predict.engines.tensorflow_c import Output, library
+from lading.predict.engines.tensorflow_c import Buffer, Output, library
 from lading.predict.protos import message
 from lading.predict.saved_model import check_variables, read_signatures
 from lading.predict.signature import Signature, TensorSpec
 
 TAG = b"serve"
 # tensorflow/c/tsl_status.h, TSL_Code
+_CODES = {
+    1: "CANCELLED", 2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 5: "NOT_FOUND", 6: "ALREADY_EXISTS", 7: "PERMISSION_DENIED",
+    8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION", 10: "ABORTED", 12: "UNIMPLEMENTED", 14: "UNAVAILABLE",
+    15: "DATA_LOSS", 16: "UNAUTHENTICATED",
+}  # fmt: skip
 _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _OUT_OF_RANGE, _INTERNAL, _DATA_LOSS = 3, 8, 11, 13, 15
 
 
-def load(path: Path, *, threads: int | None) -> "Session":
-    """Load the SavedModel in the directory ``path``, as ``lading.predict.load_model`` says."""
+def load(path: Path, *, threads: int | None, timeout_seconds: float | None = None) -> "Session":
+    """Load the SavedModel in the directory ``path``, as ``lading.predict.load_model`` says.
+
+    With a timeout, operations run in TensorFlow's own threads, which can be told to stop; without, in the thread that
+    asks, which costs a small model half the time.
+    """
     lib = library()
     graph, meta_graph = lib.TF_NewGraph(), lib.TF_NewBuffer()
     options = lib.TF_NewSessionOptions()
     try:
         with _status(lib) as status:
-            config = _config(threads or available_cpus())
+            config = _config(threads or available_cpus(), inline=timeout_seconds is None)
             lib.TF_SetConfig(options, config, len(config), status)
             _raise(lib, status, "TensorFlow refused its configuration", EngineError)
             tags = (c_char_p * 1)(TAG)
@@ -48,7 +57,7 @@ def load(path: Path, *, threads: int | None) -> "Session":
     finally:
         lib.TF_DeleteBuffer(meta_graph)
         lib.TF_DeleteSessionOptions(options)
-    loaded = Session(session, graph)
+    loaded = Session(session, graph, timeout_seconds)
     try:
         check_variables(path, serialized)
         loaded.prepare(read_signatures(serialized), path)
@@ -70,12 +79,13 @@ class _Plan:
 class Session:
     """A session and its graph; ``TF_SessionRun`` may be called by several threads at once and releases the GIL."""
 
-    def __init__(self, session: int, graph: int) -> None:
+    def __init__(self, session: int, graph: int, timeout_seconds: float | None) -> None:
         self.signatures: Mapping[str, Signature] = {}
         self._lib = library()
         self._session = session
         self._graph = graph
         self._plans: dict[str, _Plan] = {}
+        self._options = None if timeout_seconds is None else _run_options(timeout_seconds)
 
     def prepare(self, signatures: Mapping[str, Signature], path: Path) -> None:
         """Look up the tensors of every signature that can be called."""
@@ -101,7 +111,7 @@ class Session:
             for index, (array, data_type) in enumerate(zip(arrays, plan.input_types, strict=True)):
                 fed[index] = tensors.from_array(array, data_type)
             lib.TF_SessionRun(
-                *(self._session, None),
+                *(self._session, self._options),
                 *(plan.inputs, fed, len(fed)),
                 *(plan.outputs, fetched, len(fetched)),
                 *(None, 0, None, status),
@@ -135,11 +145,18 @@ class Session:
         return found
 
 
-def _config(threads: int) -> bytes:
+def _config(threads: int, *, inline: bool) -> bytes:
     # -1: operations run in the thread that asks. Handing them to TensorFlow's own threads cost a small model twice its
     # time (130 against 46 µs) and more than twice its processor time; and other requests keep the processors busy.
-    config = message("tensorflow.ConfigProto")(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=-1)
+    config = message("tensorflow.ConfigProto")(
+        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=-1 if inline else threads
+    )
     return bytes(config.SerializeToString())
+
+
+def _run_options(timeout_seconds: float) -> Buffer:
+    options = message("tensorflow.RunOptions")(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
+    return Buffer.holding(options.SerializeToString())
 
 
 @contextmanager
@@ -160,7 +177,9 @@ def _raise_run(lib: SimpleNamespace, status: int) -> None:
     code = lib.TF_GetCode(status)
     if code:
         refused = code in (_INVALID_ARGUMENT, _OUT_OF_RANGE)
-        raise InvalidInstance(_message(lib, status)) if refused else EngineError(_message(lib, status))
+        if refused:
+            raise InvalidInstance(_message(lib, status))
+        raise EngineError(_message(lib, status), code=_CODES.get(code, "INTERNAL"))
 
 
 def _message(lib: SimpleNamespace, status: int) -> str:

@@ -29,6 +29,14 @@ class Buffer(ctypes.Structure):
 
     _fields_ = (("data", c_void_p), ("length", c_size_t), ("data_deallocator", c_void_p))
 
+    @classmethod
+    def holding(cls, content: bytes) -> "Buffer":
+        """A buffer around bytes, which it keeps alive."""
+        memory = ctypes.create_string_buffer(content, len(content))
+        buffer = cls(data=ctypes.addressof(memory), length=len(content))
+        buffer._memory = memory
+        return buffer
+
 
 Deallocator = ctypes.CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
 """Called by TensorFlow, on any thread, when nothing refers to a tensor's memory any more."""
@@ -58,7 +66,7 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "TF_SessionRun": (
         None,
         (
-            *(c_void_p, c_void_p),
+            *(c_void_p, POINTER(Buffer)),
             *(POINTER(Output), _TENSORS, c_int),
             *(POINTER(Output), _TENSORS, c_int),
             *(c_void_p, c_int, c_void_p, c_void_p),
