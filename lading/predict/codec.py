@@ -68,7 +68,8 @@ def decode(document: Document, signature: Signature) -> tuple[dict[str, Array], 
     """The arrays of a request.
 
     Returns:
-        For each input an array of its declared type, and whether the request was in row form (``instances``).
+        For each input, in the signature's order, an array of its declared type, C-contiguous; and whether the request
+        was in row form (``instances``).
 
     Raises:
         InvalidInstance: names the instance and the input that do not fit.
@@ -112,8 +113,8 @@ def encode(outputs: Mapping[str, Array], *, rows: bool, strict: bool = False) ->
         _check_batch(outputs)
     # orjson reads numpy's memory, and writes the shortest digits of float32 as such. For NaN and infinity it writes
     # null, which an answer of numbers holds for no other reason.
-    if all(array.dtype.kind in "iubf" for array in outputs.values()):
-        shown = {name: _plain(array) for name, array in outputs.items()}
+    shown = {name: _plain(array) for name, array in outputs.items() if array.dtype.kind in "iubf"}
+    if len(shown) == len(outputs):
         body = orjson.dumps(_answer(shown, rows=rows), option=orjson.OPT_SERIALIZE_NUMPY)
         if strict or b"null" not in body:
             return body

@@ -99,7 +99,16 @@ class Model:
             raise InvalidInstance(
                 f'signature "{signature}" has no output {", ".join(unknown)} (has: {", ".join(wanted.outputs)})'
             )
-        arrays = [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()]
+        answer = self.run(wanted, [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()])
+        return answer if outputs is None else {name: array for name, array in answer.items() if name in outputs}
+
+    def run(self, signature: Signature, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """As ``predict``, for arrays that are known to fit.
+
+        Args:
+            signature: One of this model's.
+            arrays: In the order of its inputs; each of the declared type, and C-contiguous.
+        """
         if self._unbounded:
             mark_unbounded()
         with self._lock:
@@ -107,13 +116,12 @@ class Model:
                 raise ModelClosed(f"the model {self.path} was closed")
             self._running += 1
         try:
-            answer = dict(zip(wanted.outputs, self._loaded.run(signature, arrays), strict=True))
+            return dict(zip(signature.outputs, self._loaded.run(signature.name, arrays), strict=True))
         finally:
             with self._lock:
                 self._running -= 1
                 if self._closed and not self._running:
                     self._idle.set()
-        return answer if outputs is None else {name: array for name, array in answer.items() if name in outputs}
 
     def close(self) -> None:
         """Free the model once the predictions that run now have ended; later ones raise ModelClosed."""

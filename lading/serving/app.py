@@ -37,9 +37,8 @@ class App:
         self._gate = gate
         self._bodies = Bodies(config, gate)
         self._records = records
-        self._pace = (
-            None if config.batching else Pace(lambda: models.generation)
-        )  # requests that wait for each other need threads
+        # Requests that wait for each other need threads.
+        self._pace = None if config.batching else Pace(models)
         self._site = rest.Site(models, config, records.metrics)
         self._find = make_finder(
             health_route=config.health_route, predict_route=config.predict_route, metrics_path=config.metrics_path
@@ -64,7 +63,11 @@ class App:
                         answer = read
                     else:
                         body = read
-                        answer = await self._run(route, _request(route, path, scope, body))
+                        request = _request(route, path, scope, body)
+                        if self._pace is not None and self._pace.is_quick(path, len(body)):
+                            answer = self._run_here(self._pace, route, request)
+                        else:
+                            answer = await self._run_in_thread(route, request)
                 else:
                     answer = self._about(route, path, scope)
             except LadingError as error:
@@ -86,29 +89,26 @@ class App:
             return Answer(b"", Code.OK if asks else Code.INVALID_ARGUMENT)
         return self._site.answer(route, Request(scope.method, path, b""))
 
-    async def _run(self, route: Route, request: Request) -> Answer:
-        run = rest.RUNS[route.verb]
-        size = len(request.body)
-        pace = self._pace
-        if pace is not None and pace.is_quick(request.path, size):
-            started = time.perf_counter()
-            answer = run(self._models, route, request)
-            pace.record(request.path, time.perf_counter() - started)
-            return answer
+    def _run_here(self, pace: Pace, route: Route, request: Request) -> Answer:
+        started = time.perf_counter()
+        answer = rest.RUNS[route.verb](self._models, route, request)
+        pace.record(request.path, time.perf_counter() - started)
+        return answer
 
+    async def _run_in_thread(self, route: Route, request: Request) -> Answer:
         def timed() -> tuple[Answer, float]:
             cost = Stopwatch()
-            return run(self._models, route, request), cost.seconds()
+            return rest.RUNS[route.verb](self._models, route, request), cost.seconds()
 
-        future = asyncio.wrap_future(self._gate.submit(timed, size))
+        future = asyncio.wrap_future(self._gate.submit(timed, len(request.body)))
         try:
             answer, seconds = await asyncio.wait_for(future, self._config.timeout_seconds)
         except TimeoutError:
             return refusal(
                 Code.DEADLINE_EXCEEDED, f"the prediction was not made within {self._config.timeout_seconds:g} s"
             )
-        if pace is not None and answer.code is Code.OK:
-            pace.record(request.path, seconds)
+        if self._pace is not None and answer.code is Code.OK:
+            self._pace.record(request.path, seconds)
         return answer
 
     def _send(self, answer: Answer, method: str, protocol: Any) -> None:

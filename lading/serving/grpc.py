@@ -63,7 +63,7 @@ def start_grpc(models: Models, config: ServeConfig, metrics: Metrics, gate: Gate
     """
     health = Health(models.is_ready)
     table = {**grpc_tfs.methods(models, most_bytes=config.max_body_bytes), **grpc_oip.methods(models)}
-    calls = _Calls(table, config, metrics=metrics, gate=gate, generation=lambda: models.generation)
+    calls = _Calls(table, config, metrics=metrics, gate=gate, models=models)
     # A call that waits for the gate holds a thread here. Threads are made when they are needed.
     most_calls = gate.most_calls + _LIGHT_CALLS + _WATCHES
     server = grpc.server(
@@ -112,13 +112,13 @@ class _Calls:
         *,
         metrics: Metrics,
         gate: Gate,
-        generation: Callable[[], int],
+        models: Models,
     ) -> None:
         self.table = table
         self._config = config
         self._metrics = metrics
         self._gate = gate
-        self._pace = Pace(generation)
+        self._pace = Pace(models)
         said = {"x-lading-revision": config.revision, "x-lading-model": config.model_diff_id}
         self._said = tuple((key, text) for key, text in said.items() if text)
 

@@ -5,7 +5,7 @@ than a small model computes. A long one on the event loop would hold up every ot
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from typing import Protocol
 
 QUICK_SECONDS = 0.002
 """A prediction below this is not worth a thread."""
@@ -19,24 +19,30 @@ MOST_BYTES = 64 * 1024
 """Longer bodies always go to a thread."""
 
 
+class Changing(Protocol):
+    """What serves other models from time to time."""
+
+    generation: int
+
+
 class Pace:
     """How long the predictions below each path took.
 
     Threads share it without a lock: what a race costs is one prediction more that waits for a thread.
 
     Args:
-        generation: A number that changes when models do: others then have to prove themselves anew.
+        models: Their ``generation`` changes when other models are served, which have to prove themselves anew.
     """
 
-    def __init__(self, generation: Callable[[], int]) -> None:
+    def __init__(self, models: Changing) -> None:
         self._credit: defaultdict[str, int] = defaultdict(int)
-        self._generation = generation
-        self._known = generation()
+        self._models = models
+        self._known = models.generation
 
     def is_quick(self, path: str, size: int) -> bool:
         """Whether a request for ``path`` with a body of ``size`` bytes may be answered on the event loop."""
-        if self._known != self._generation():
-            self._known = self._generation()
+        if self._known != self._models.generation:
+            self._known = self._models.generation
             self._credit.clear()
         return size <= MOST_BYTES and self._credit.get(path, 0) >= TRIALS
 

@@ -42,7 +42,7 @@ def vertex(models: Models, route: Route, request: Request) -> Answer:
 def _predict(served: Served, document: Document, *, named: object = None, strict: bool = False) -> bytes:
     signature = codec.find_signature(document, served.model.signatures, named=named)
     inputs, rows = codec.decode(document, signature)
-    outputs = served.model.predict(inputs, signature=signature.name)
+    outputs = served.model.run(signature, list(inputs.values()))
     return codec.encode(outputs, rows=rows, strict=strict)
 
 

@@ -9,7 +9,7 @@ first.
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 _MODEL = r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -49,10 +49,11 @@ class Route:
     counted: bool = False
     """Whether TensorFlow Serving would count it: everything below ``/v1/``."""
 
-    @property
-    def runs_model(self) -> bool:
-        """Whether the answer needs a model to compute, and the request has a body."""
-        return self.verb in _RUNNING
+    runs_model: bool = field(init=False, compare=False)
+    """Whether the answer needs a model to compute, and the request has a body."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs_model", self.verb in _RUNNING)
 
 
 _RUNNING = frozenset({"predict", "classify", "regress", "infer", "vertex"})

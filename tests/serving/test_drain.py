@@ -19,7 +19,8 @@ from served import Served, serving
 
 from lading.predict.protos import message
 
-QUICK = {"signature_name": "identity_float32", "inputs": [1.5]}
+QUICK = "/v1/models/quick:predict"
+ROWS = {"instances": [1.0, 2.0]}
 LONG = 10_000_000
 """Rounds that nobody waits for."""
 
@@ -49,7 +50,7 @@ class Load:
         """When it was sent, the status, the body."""
         self.unanswered: list[tuple[float, str]] = []
 
-    def keep_alive(self, body: Any, pause: float = 0.0) -> None:
+    def keep_alive(self, path: str, body: Any, pause: float = 0.0) -> None:
         """One request after the other, on one connection for as long as it is kept."""
         while not self.stopped.is_set():
             try:
@@ -57,16 +58,16 @@ class Load:
             except ConnectionRefusedError:
                 return
             with connection:
-                while self._ask(connection, [request(body)]):
+                while self._ask(connection, [request(body, path)]):
                     self.stopped.wait(pause)
 
-    def chunked(self, body: Any) -> None:
-        """One body in small pieces, over a second or more."""
-        text = json.dumps(body).encode()
-        pieces = [text[at : at + 4] for at in range(0, len(text), 4)] + [b""]
+    def chunked(self) -> None:
+        """One body in small pieces, over a second."""
+        text = json.dumps(ROWS).encode()
+        pieces = [text[at : at + 3] for at in range(0, len(text), 3)] + [b""]
         chunks = [f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces]
         with Connection(self.served.port) as connection:
-            self._ask(connection, [head(transfer_encoding="chunked"), *chunks], pause=0.1)
+            self._ask(connection, [head(QUICK, transfer_encoding="chunked"), *chunks], pause=0.1)
 
     def _ask(self, connection: Connection, parts: list[bytes], pause: float = 0.0) -> bool:
         """Whether the connection is kept."""
@@ -93,19 +94,20 @@ def spin_over_grpc(rounds: int) -> bytes:
     return predict_request("spin", "rounds", message("tensorflow.TensorProto")(dtype=9, int64_val=[rounds]))
 
 
-def test_no_request_that_was_accepted_is_lost(mixed_model: Path) -> None:
-    with serving(f"mixed={mixed_model}", "--port", "0", "--grpc-port", "0", "--drain", "60") as served:
+def test_no_request_that_was_accepted_is_lost(mixed_model: Path, scale_versions: Path) -> None:
+    models = (f"quick={scale_versions / '3'}", f"mixed={mixed_model}")
+    with serving(*models, "--port", "0", "--grpc-port", "0", "--drain", "60") as served:
         channel = grpc.insecure_channel(f"127.0.0.1:{served.logged('listening for gRPC')['port']}")
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         rounds = rounds_of(served, 1.2)
         load = Load(served)
         with ThreadPoolExecutor(16) as pool, channel:
-            clients = [pool.submit(load.keep_alive, QUICK) for _ in range(6)]
-            clients += [pool.submit(load.keep_alive, QUICK, pause=0.03) for _ in range(2)]
-            clients += [pool.submit(load.keep_alive, spin(rounds)) for _ in range(2)]
+            clients = [pool.submit(load.keep_alive, QUICK, ROWS) for _ in range(6)]
+            clients += [pool.submit(load.keep_alive, QUICK, ROWS, pause=0.03) for _ in range(2)]
+            clients += [pool.submit(load.keep_alive, MIXED, spin(rounds)) for _ in range(2)]
             calls = [call.future(spin_over_grpc(rounds), timeout=100) for _ in range(2)]
             running(served, 3)
-            clients += [pool.submit(load.chunked, QUICK) for _ in range(2)]
+            clients += [pool.submit(load.chunked) for _ in range(2)]
             time.sleep(0.3)
             signalled = time.monotonic()
             served.process.send_signal(signal.SIGTERM)
@@ -119,7 +121,7 @@ def test_no_request_that_was_accepted_is_lost(mixed_model: Path) -> None:
         assert [status for _, status, _ in load.answered if status != 200] == []
         bodies = [body for _, _, body in load.answered]
         assert bodies.count({"outputs": rounds}) >= 2
-        assert bodies.count({"outputs": [1.5]}) + bodies.count({"outputs": rounds}) == len(bodies) > 20
+        assert bodies.count({"predictions": [3.0, 6.0]}) + bodies.count({"outputs": rounds}) == len(bodies) > 20
         # A connection may be closed between two requests; what was sent before the signal is answered.
         assert [error for sent, error in load.unanswered if sent <= signalled] == []
         assert served.lines[-1]["message"] == "stopped"
@@ -134,7 +136,7 @@ def test_while_the_last_request_is_answered_nobody_else_is_let_in(mixed_model: P
     with serving(f"mixed={mixed_model}", "--port", "0", "--grpc-port", "off", "--drain", "60") as served:
         rounds = rounds_of(served, 1.5)
         with Connection(served.port) as idle, Connection(served.port) as busy, Connection(served.port) as fresh:
-            assert not idle.ask(request(QUICK)).will_close
+            assert not idle.ask(request(spin(1))).will_close
             busy.send(request(spin(rounds)))
             running(served, 1)
             served.process.send_signal(signal.SIGTERM)
@@ -157,12 +159,12 @@ def test_what_takes_longer_than_the_grace_period_is_abandoned(mixed_model: Path)
             Connection(served.port, receive_buffer=4096) as reading,
             grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
-            computing.send(request(spin(LONG)))
-            uploading.send(request(QUICK, content_length="1000"))
             reading.send(request({"signature_name": "same", "inputs": text}))
+            until(lambda: served.metric(":tensorflow:serving:request_count") >= 1)
+            computing.send(request(spin(LONG)))
+            uploading.send(request(spin(1), content_length="1000"))
             call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict").future(spin_over_grpc(LONG))
             running(served, 2)
-            until(lambda: served.metric(":tensorflow:serving:request_count") >= 1)  # the long answer
             served.process.send_signal(signal.SIGTERM)
             assert served.process.wait(20) == 0
             for connection in (computing, uploading):
