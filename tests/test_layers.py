@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "lading.predict": BASE | {"lading.predict", "numpy", "google.protobuf", "orjson", "simdjson"},
     "lading.predict.engines.litert": BASE | {"lading.predict", "numpy", "ai_edge_litert"},
     "lading.serving": BASE
-    | {"lading.predict", "lading.serving", "lading.storage", "lading", "granian", "orjson", "numpy"}
+    | {"lading.predict", "lading.serving", "lading.storage", "lading", "httptools", "orjson", "numpy"}
     | {"google.protobuf"},
     "lading.serving.grpc": BASE | {"lading.predict", "lading.serving", "grpc"},  # nothing else imports gRPC
     "lading.report": BASE | {"lading.report", "jinja2"},

@@ -28,6 +28,9 @@ INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
 _JSON_TYPES = {str: "String", list: "Array", dict: "Object", type(None): "Null"}
 _BASE64_PADDING = {0: "", 2: "==", 3: "="}
 
+_BLOCK = 65536
+"""So many numbers are turned into text at a time."""
+
 
 def to_inputs(values: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
     """The arrays of named values, for instance of a golden request.
@@ -90,8 +93,16 @@ def to_lists(array: Array, name: str) -> Any:
     if array.dtype.kind == "c":
         raise InvalidInstance(f"Failed to write JSON value for tensor type: {array.dtype}")
     if array.dtype in (np.float32, np.float16):
-        return array.astype("U").astype(np.float64).tolist()
+        return _decimal(array).tolist()
     return array.tolist()
+
+
+def _decimal(array: Array) -> Array:
+    """The float64 that has the shortest digits of each number. In blocks: text takes 128 bytes for each."""
+    flat, found = array.ravel(), np.empty(array.size, np.float64)
+    for start in range(0, flat.size, _BLOCK):
+        found[start : start + _BLOCK] = flat[start : start + _BLOCK].astype("U").astype(np.float64)
+    return found.reshape(array.shape)
 
 
 def is_base64(value: Any) -> bool:
@@ -121,11 +132,12 @@ def to_bytes(value: Any) -> bytes:
 
 def excerpt(value: Any, most: int = 60) -> str:
     """The beginning of a JSON value, for an error text."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        text = "[" * (most + 1)
-    return text if len(text) <= most else f"{text[:most]}…"
+    text = ""
+    for part in json.JSONEncoder(ensure_ascii=False).iterencode(value):  # no more of it than is shown
+        text += part
+        if len(text) > most:
+            return f"{text[:most]}…"
+    return text
 
 
 class _Misfit(Exception):
@@ -194,14 +206,17 @@ def _first_shape(value: Any) -> tuple[int, ...]:
 
 def _misfit(value: Any, spec: TensorSpec, shape: tuple[int, ...], level: int) -> InvalidInstance:
     """What is wrong first with a value of which something is wrong, in TensorFlow Serving's words."""
-    pending = [(value, level)]
-    while pending:
-        value, level = pending.pop()
-        wrong = _misfit_here(value, spec, shape, level)
-        if wrong is not None:
-            return wrong
-        if isinstance(value, list):
-            pending += [(item, level + 1) for item in reversed(value)]
+    open_ = [iter([value])]
+    while open_:
+        for item in open_[-1]:
+            wrong = _misfit_here(item, spec, shape, level + len(open_) - 1)
+            if wrong is not None:
+                return wrong
+            if isinstance(item, list):
+                open_.append(iter(item))
+                break
+        else:
+            open_.pop()
     return InvalidInstance(f"{spec.name} does not fit {_short_name(spec)}")
 
 

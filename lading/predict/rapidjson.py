@@ -1,9 +1,9 @@
 """Reads JSON as TensorFlow Serving does: RapidJSON 1.1.0 with kParseNanAndInfFlag, kParseStopWhenDoneFlag and
 kParseIterativeFlag.
 
-It is laxer than JSON (``NaN``, ``-Inf``, text behind the document, a byte order mark, any depth), and where a name is
-repeated the first counts. Slow: the fast parser of ``lading.predict.codec`` asks it for what that one refuses. Error
-texts: rapidjson/error/en.h.
+It is laxer than JSON (``NaN``, ``-Inf``, text behind the document, a byte order mark, a depth of a million), and where
+a name is repeated the first counts. Slow: the fast parser of ``lading.predict.codec`` asks it for what that one
+refuses. Error texts: rapidjson/error/en.h.
 """
 
 import math
@@ -31,6 +31,8 @@ _WORDS: dict[bytes, Any] = {
 }  # fmt: skip
 _BOM = b"\xef\xbb\xbf"
 _MISSING = object()
+_MOST_DEEP = 1_000_000
+"""Levels; each takes 140 bytes while it is open, of a body that has one for it."""
 
 
 def parse(body: bytes) -> Any:
@@ -64,6 +66,8 @@ class _Reader:
                     self._next()
                     value = container
                 else:
+                    if len(open_) == _MOST_DEEP:
+                        raise self._wrong(f"Nested more than {_MOST_DEEP} levels deep.")
                     open_.append((container, self._key() if first == b"}" else _MISSING))
                     value = self._value()
                     continue

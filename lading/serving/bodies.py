@@ -8,13 +8,12 @@ import asyncio
 import zlib
 from typing import Any
 
-from granian.rsgi import ProtocolClosed
-
 from lading.errors import Overloaded
 from lading.serving.answers import Answer, failure, refusal, too_large
 from lading.serving.config import ServeConfig
 from lading.serving.errors import REQUEST_TIMEOUT, Code
 from lading.serving.gate import Gate
+from lading.serving.http1 import ClientGone
 
 PATIENCE_SECONDS = 60.0
 """A body may take so long to arrive."""
@@ -72,7 +71,7 @@ class Bodies:
                 raise
             task.uncancel()
             return _too_slow()
-        except ProtocolClosed:  # mostly nobody reads this: the client is gone
+        except ClientGone:  # mostly nobody reads this
             return refusal(Code.INVALID_ARGUMENT, "the request's body ended early, or is not HTTP")
         finally:
             self._due.pop(task, None)
@@ -91,10 +90,7 @@ class Bodies:
     async def _read_parts(
         self, protocol: Any, task: "asyncio.Task[Any]", answer: Answer | None = None
     ) -> bytes | Answer:
-        """A body without a declared length; or the answer, if there is one already, after the body was thrown away.
-
-        Where a body breaks off counts as its end: granian does not tell the two apart.
-        """
+        """A body without a declared length; or the answer, if there is one already, after the body was thrown away."""
         parts: list[bytes] = []
         size = held = 0
         try:

@@ -18,6 +18,8 @@ from lading.errors import (
 
 REQUEST_TIMEOUT = 408
 """HTTP only: a body that did not arrive in time."""
+HEAD_TOO_LARGE = 431
+"""HTTP only."""
 CONTENT_TOO_LARGE = 413
 """HTTP only: gRPC has RESOURCE_EXHAUSTED for it, which over HTTP would be 429."""
 

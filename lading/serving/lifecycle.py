@@ -12,7 +12,6 @@ import importlib
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -51,7 +50,6 @@ def serve(config: ServeConfig) -> None:
             loading = _in_background(models.load, told)
             # TensorFlow loads without the GIL, so the web server is imported meanwhile.
             if reserved is not None:
-                importlib.import_module("granian.server.embed")
                 importlib.import_module("lading.serving.app")
             if told.get() == _LOADED:
                 loading.result()
@@ -92,10 +90,6 @@ def _reserve(host: str, port: int) -> socket.socket:
     try:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind((host, port))
-        if sys.platform == "linux":
-            # granian listens with SO_REUSEPORT, which would let two servers share a port without a word. This socket
-            # took the port for itself; from here on it lets the web server of this same process in.
-            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     except OSError as error:
         reserved.close()
         if error.errno == errno.EADDRINUSE:

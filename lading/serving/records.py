@@ -1,12 +1,11 @@
 """What is written down about requests that were answered: numbers, lines in the log, a sample in a file."""
 
-from typing import Any
-
 from lading import __version__
 from lading.errors import InvalidInstance, NotFound
 from lading.serving.answers import Answer
 from lading.serving.config import ServeConfig
 from lading.serving.gate import Gate
+from lading.serving.http1 import Exchange as HttpExchange
 from lading.serving.log import AccessLog, request_context
 from lading.serving.metrics import Metrics
 from lading.serving.models import Models
@@ -42,19 +41,19 @@ class Records:
                 lambda: log.dropped,
             )
 
-    def finished(self, route: Route, scope: Any, body: bytes, answer: Answer, seconds: float) -> None:
+    def finished(self, route: Route, exchange: HttpExchange, body: bytes, answer: Answer, seconds: float) -> None:
         """Write down an answer over HTTP."""
         self.metrics.request(model=route.model, api=route.verb, entrypoint="REST", code=answer.code, seconds=seconds)
         line = self._access.wants(answer.status, seconds)
         sample = self._requests is not None and route.runs_model and self._requests.wants()
         if not line and not sample:
             return
-        context = request_context(scope.headers.get, project=self._project)
+        context = request_context(exchange.headers.get, project=self._project)
         if line:
             self._access.write(
                 context,
-                method=scope.method,
-                path=_path(scope),
+                method=exchange.method,
+                path=exchange.path,
                 status=answer.status,
                 seconds=seconds,
                 sizes=(len(body), len(answer.body)),
@@ -66,7 +65,7 @@ class Records:
                 Exchange(
                     model=name,
                     version=self._version(name, route),
-                    path=_path(scope),
+                    path=exchange.path,
                     request=body,
                     response=answer.body,
                     status=answer.status,
@@ -89,7 +88,3 @@ class Records:
         """Write what waits."""
         if self._requests is not None:
             self._requests.close()
-
-
-def _path(scope: Any) -> str:
-    return f"{scope.path}?{scope.query_string}" if scope.query_string else str(scope.path)

@@ -1,25 +1,20 @@
-"""The servers around the models: HTTP by granian, embedded in this process's event loop, and gRPC beside or instead of
-it.
-
-Why embedded: granian's usual server (MPServer) starts a second process that would import everything again, and
-MTServer runs its workers in threads that cannot see signals. Embedded there is one process with one event loop:
-models are loaded once, while the web server is being imported, and granian's own shutdown closes the port and idle
-connections at once and lets running requests end.
-"""
+"""The servers around the models: HTTP in this process's event loop, and gRPC beside or instead of it."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lading.errors import EngineError, LadingError
 from lading.predict.cpus import available_cpus
 from lading.predict.memory import unmap_library_pages
 from lading.serving.config import ServeConfig
 from lading.serving.gate import Gate
+from lading.serving.listener import Listener
 from lading.serving.log import log
 from lading.serving.models import Models
 from lading.serving.process import allow_open_files
@@ -40,8 +35,6 @@ MOST_CONNECTIONS = 8192
 """Further ones wait to be accepted: also health checks. Without a request a connection costs some 20 kB."""
 FILES_KEPT = 128
 """So many files are left for other things than connections over HTTP."""
-MOST_HEAD_BYTES = 64 * 1024
-"""A longer head is refused with 431."""
 
 
 class Signals:
@@ -91,7 +84,7 @@ async def serve_app(
         started: ``time.perf_counter()`` at the start of the process's work.
 
     Raises:
-        EngineError: a port cannot be used, or the web server ended without having been told to.
+        EngineError: a port cannot be used.
     """
     loop = asyncio.get_running_loop()
     signals.handle()
@@ -101,11 +94,11 @@ async def serve_app(
     records.watch(models, gate)
     http = _Http(models, config, gate, records) if reserved is not None else None
     if http is not None and reserved is not None:
-        await http.start(reserved, started)
+        http.start(reserved, started)
     grpc = await loop.run_in_executor(None, _start_grpc, models, config, records, gate)
     await loop.run_in_executor(None, unmap_library_pages)
     models.start_watching()
-    await _until_stopped(signals.stop, http)
+    await signals.stop.wait()
     log("draining", requests=_running(http, gate), limit_seconds=config.drain_seconds)
     limit = loop.time() + config.drain_seconds
     ending = asyncio.gather(_stop_http(http, config.drain_seconds), _stop_grpc(grpc, config.drain_seconds))
@@ -138,61 +131,33 @@ class _Http:
         from lading.serving.app import App
 
         self.app = App(models, config, gate=gate, records=records)
+        said = {"x-lading-revision": config.revision, "x-lading-model": config.model_diff_id}
+        self._listener = Listener(
+            self.app,
+            said={name: text for name, text in said.items() if text},
+            most_connections=max(1, allow_open_files(MOST_CONNECTIONS + FILES_KEPT) - FILES_KEPT),
+        )
         records.metrics.gauge(
             "lading_requests_in_flight", "Requests over HTTP that are being answered.", lambda: self.app.running
         )
-        self.serving: asyncio.Task[None] | None = None
-        self._server: Any = None
 
-    async def start(self, reserved: socket.socket, started: float) -> None:
-        from granian.constants import Interfaces
-        from granian.http import HTTP1Settings, HTTP2Settings
-        from granian.server.embed import Server
-
+    def start(self, reserved: socket.socket, started: float) -> None:
         host, port = reserved.getsockname()[:2]
-        self._server = Server(
-            self.app,
-            address=host,
-            port=port,
-            interface=Interfaces.RSGI,
-            websockets=False,
-            backlog=1024,
-            backpressure=max(1, allow_open_files(MOST_CONNECTIONS + FILES_KEPT) - FILES_KEPT),
-            http1_settings=HTTP1Settings(max_buffer_size=MOST_HEAD_BYTES),
-            http2_settings=HTTP2Settings(
-                initial_connection_window_size=4 * MOST_HEAD_BYTES,
-                initial_stream_window_size=4 * MOST_HEAD_BYTES,
-                max_headers_size=MOST_HEAD_BYTES,
-            ),
-            log_enabled=False,
-        )
-        self.serving = asyncio.get_running_loop().create_task(self._server.serve())
-        await _accepting(self.serving, host, port)
+        self._listener.start(reserved)
         log("listening", host=host, port=port, seconds=round(time.perf_counter() - started, 3))
 
     async def stop(self, seconds: float) -> None:
         """Close the port, and wait for running requests; at most so long."""
         leave = min(LEAVE_SECONDS, seconds)
-        self.app.leaving = True
+        self._listener.leaving = True
         await asyncio.sleep(leave)
-        self._server.stop()
-        assert self.serving is not None
-        await asyncio.wait((self.serving,), timeout=seconds - leave)
+        self._listener.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._listener.wait_empty(), seconds - leave)
 
     def is_serving(self) -> bool:
-        """Whether connections are open, or may be opened."""
-        return self.serving is not None and not self.serving.done()
-
-
-async def _until_stopped(stop: asyncio.Event, http: _Http | None) -> None:
-    stopping = asyncio.get_running_loop().create_task(stop.wait())
-    if http is None or http.serving is None:
-        await stopping
-        return
-    await asyncio.wait((http.serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-    if http.serving.done():
-        stopping.cancel()
-        raise EngineError("the web server ended unexpectedly") from http.serving.exception()
+        """Whether connections are open."""
+        return not self._listener.is_empty
 
 
 async def _stop_http(http: _Http | None, seconds: float) -> None:
@@ -222,16 +187,3 @@ def _start_grpc(models: Models, config: ServeConfig, records: Records, gate: Gat
         return None
     log("listening for gRPC", host=config.host, port=server.port)
     return server
-
-
-async def _accepting(serving: "asyncio.Task[None]", host: str, port: int) -> None:
-    """Return when the port accepts connections, or the server has ended."""
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    while not serving.done():
-        try:
-            _, writer = await asyncio.open_connection(address, port)
-        except OSError:
-            await asyncio.sleep(0.001)
-        else:
-            writer.close()
-            return

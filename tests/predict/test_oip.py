@@ -3,7 +3,7 @@ import struct
 import numpy as np
 import pytest
 
-from lading.errors import EngineError, InvalidInstance, Unsupported
+from lading.errors import InvalidInstance, Unsupported
 from lading.predict import Signature, TensorSpec, oip
 from lading.predict.signature import numpy_type
 
@@ -91,7 +91,7 @@ def test_raw_contents_are_little_endian() -> None:
 def test_outputs_are_flat() -> None:
     assert oip.to_flat(np.array([[1, 2], [3, 4]], np.float32).T, "y").tolist() == [1, 3, 2, 4]
     assert oip.to_flat(np.array([[b"a"], ["ü".encode()]], object), "y") == ["a", "ü"]
-    with pytest.raises(EngineError, match="not UTF-8"):
+    with pytest.raises(InvalidInstance, match="not UTF-8"):
         oip.to_flat(np.array([b"\xff"], object), "y")
     with pytest.raises(Unsupported, match="complex64"):
         oip.to_flat(np.zeros(1, np.complex64), "y")

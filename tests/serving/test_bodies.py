@@ -18,7 +18,7 @@ LIMIT = 100
 
 
 class Upload:
-    """A body that arrives in parts, as granian's protocol object gives it; it stalls before the part ``None``."""
+    """A body that arrives in parts, as an exchange gives it; it stalls before the part ``None``."""
 
     def __init__(self, *parts: bytes | None) -> None:
         self.parts: Sequence[bytes | None] = parts

@@ -31,6 +31,7 @@ def spin(rounds: int) -> dict[str, Any]:
 
 def rounds_of(served: Served, seconds: float) -> int:
     """So many rounds take about so long, alone."""
+    served.post(MIXED, spin(1))  # the first costs more
     started = time.monotonic()
     served.post(MIXED, spin(2000))
     return int(2000 * seconds / (time.monotonic() - started))
@@ -69,6 +70,12 @@ class Load:
         with Connection(self.served.port) as connection:
             self._ask(connection, [head(QUICK, transfer_encoding="chunked"), *chunks], pause=0.1)
 
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+
     def _ask(self, connection: Connection, parts: list[bytes], pause: float = 0.0) -> bool:
         """Whether the connection is kept."""
         sent = time.monotonic()
@@ -99,9 +106,10 @@ def test_no_request_that_was_accepted_is_lost(mixed_model: Path, scale_versions:
     with serving(*models, "--port", "0", "--grpc-port", "0", "--drain", "60") as served:
         channel = grpc.insecure_channel(f"127.0.0.1:{served.logged('listening for gRPC')['port']}")
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        for _ in range(20):
+            served.post(QUICK, ROWS)  # so that it is known for quick, and answered beside the slow ones
         rounds = rounds_of(served, 1.2)
-        load = Load(served)
-        with ThreadPoolExecutor(16) as pool, channel:
+        with ThreadPoolExecutor(16) as pool, channel, Load(served) as load:
             clients = [pool.submit(load.keep_alive, QUICK, ROWS) for _ in range(6)]
             clients += [pool.submit(load.keep_alive, QUICK, ROWS, pause=0.03) for _ in range(2)]
             clients += [pool.submit(load.keep_alive, MIXED, spin(rounds)) for _ in range(2)]
@@ -162,7 +170,7 @@ def test_what_takes_longer_than_the_grace_period_is_abandoned(mixed_model: Path)
             reading.send(request({"signature_name": "same", "inputs": text}))
             until(lambda: served.metric(":tensorflow:serving:request_count") >= 1)
             computing.send(request(spin(LONG)))
-            uploading.send(request(spin(1), content_length="1000"))
+            uploading.send(head(content_length="1000") + b"{")
             call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict").future(spin_over_grpc(LONG))
             running(served, 2)
             served.process.send_signal(signal.SIGTERM)
