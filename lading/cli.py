@@ -10,27 +10,27 @@ import sys
 from collections.abc import Sequence
 
 from lading import __version__
-from lading.commands import COMMANDS
+from lading.commands import register
 from lading.errors import InvalidInput, LadingError, Rejected
 
 EXIT_REJECTED, EXIT_USAGE, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser of every command; of ``command`` alone, if that is one."""
     parser = argparse.ArgumentParser(
         prog="lading", description="Takes a TensorFlow model from training to a served, watched URL."
     )
     parser.add_argument("--version", action="version", version=f"lading {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for register in COMMANDS:
-        register(subparsers)
+    register(subparsers, command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words[0] if words else "").parse_args(words)
     # As an exception, so that whatever is half-written is removed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:

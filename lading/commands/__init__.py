@@ -4,29 +4,27 @@ A ``register`` function adds parsers to the sub-parsers it is given and sets ``r
 arguments to an exit code. What a command needs besides argparse it imports when it runs.
 """
 
-from lading.commands.build import register as register_build
-from lading.commands.compile import register as register_compile
-from lading.commands.convert import register as register_convert
-from lading.commands.images import register as register_images
-from lading.commands.lint import register as register_lint
-from lading.commands.local import register as register_local
-from lading.commands.release import register as register_release
-from lading.commands.run import register as register_run
-from lading.commands.schedule import register as register_schedule
-from lading.commands.serve import register as register_serve
-from lading.commands.submit import register as register_submit
+import importlib
+from typing import Any
 
-COMMANDS = (
-    register_run,
-    register_compile,
-    register_lint,
-    register_images,
-    register_submit,
-    register_schedule,
-    register_build,
-    register_convert,
-    register_release,
-    register_serve,
-    register_local,
-)
-"""In the order of ``lading --help``."""
+MODULES: dict[str, tuple[str, ...]] = {
+    "run": ("run",),
+    "compile": ("compile",),
+    "lint": ("lint",),
+    "images": ("images",),
+    "submit": ("submit", "follow", "cancel"),
+    "schedule": ("schedule",),
+    "build": ("train", "evaluate", "package"),
+    "convert": ("convert",),
+    "release": ("deploy", "smoke", "promote", "rollback", "settle"),
+    "serve": ("serve",),
+    "local": ("local",),
+}
+"""The commands of each module, in the order of ``lading --help``."""
+
+
+def register(subparsers: Any, command: str = "") -> None:
+    """Add the parser of one command, or of all: a server need not import the others to start."""
+    for module, commands in MODULES.items():
+        if command in commands or not any(command in names for names in MODULES.values()):
+            importlib.import_module(f"{__name__}.{module}").register(subparsers)

@@ -58,14 +58,14 @@ class Bodies:
         assert task is not None
         self._watch(task, min(size or 0, _READ_ON * self._limit))
         try:
-            if size is None:
-                body = await self._read_parts(protocol, task)
-            elif size > self._limit:
-                body = await self._read_parts(protocol, task, too_large(self._limit))
-            elif self._is_full(size):
-                body = await self._read_parts(protocol, task, self._overloaded(size))
-            else:
+            body: bytes | Answer
+            no = None if size is None else self._refusal(size)
+            if size is not None and no is None:
                 body = await self._read_whole(protocol, size)
+            elif no is not None and headers.get("expect"):
+                body = no  # the client waits to be asked for the body
+            else:
+                body = await self._read_parts(protocol, task, no)
         except asyncio.CancelledError:
             if task in self._due:
                 raise
@@ -91,7 +91,7 @@ class Bodies:
         self, protocol: Any, task: "asyncio.Task[Any]", answer: Answer | None = None
     ) -> bytes | Answer:
         """A body without a declared length; or the answer, if there is one already, after the body was thrown away."""
-        parts: list[bytes] = []
+        found = bytearray()  # and no list: parts may have a byte each
         size = held = 0
         try:
             async for part in protocol:
@@ -105,15 +105,21 @@ class Bodies:
                 elif self._is_full(len(part), own=held):
                     answer = self._overloaded(len(part))
                 if answer is not None:
-                    parts.clear()
+                    found.clear()
                     self.held_bytes, held = self.held_bytes - held, 0
                     continue
-                parts.append(part)
+                found += part
                 self.held_bytes, held = self.held_bytes + len(part), size
                 self._due[task] += len(part) / LEAST_BYTES_PER_SECOND
         finally:
             self.held_bytes -= held
-        return b"".join(parts) if answer is None else answer
+        return bytes(found) if answer is None else answer
+
+    def _refusal(self, size: int) -> Answer | None:
+        """The answer to a body that is not let in."""
+        if size > self._limit:
+            return too_large(self._limit)
+        return self._overloaded(size) if self._is_full(size) else None
 
     def _is_full(self, size: int, *, own: int = 0) -> bool:
         """Whether so many bytes more are too many; not for who holds nothing beside its ``own``."""

@@ -80,7 +80,7 @@ class Exchange:
         self.keep_alive = True
         self.wants_continue = False
         self._connection = connection
-        self._parts: list[bytes] = []
+        self._parts: deque[bytes] = deque()
         self._unread = 0
         self._is_complete = self._is_gone = False
         self._waiter: asyncio.Future[None] | None = None
@@ -107,7 +107,7 @@ class Exchange:
         self._connection.begin_reading(self)
         while True:
             while self._parts:
-                part = self._parts.pop(0)
+                part = self._parts.popleft()
                 self._unread -= len(part)
                 self._connection.resume(self._unread)
                 yield part
@@ -193,8 +193,11 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._last = True  # the request is answered as if it had not asked; what follows is of another protocol
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._wants_upgrade():
+                self._go_on_without_upgrade(data[upgrade.args[0] :])
+                return
+            self._last = True  # CONNECT: what follows is of another protocol
             if self._active is not None:
                 self._active.keep_alive = False
         except httptools.HttpParserCallbackError as error:
@@ -224,7 +227,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """httptools: the head is complete."""
         exchange = self._receiving
-        if exchange is None:
+        if exchange is None or self._wants_upgrade():
             return
         self._head_bytes = -1  # not counted until the next request begins
         exchange.method = self._parser.get_method().decode()
@@ -244,6 +247,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """httptools: the request is complete."""
+        if self._wants_upgrade():
+            return
         exchange, self._receiving = self._receiving, None
         self._head_bytes = 0
         if exchange is None:
@@ -313,6 +318,22 @@ class Connection(asyncio.Protocol):
                 answer = refusal(Code.DEADLINE_EXCEEDED, "the request did not arrive in time")
                 answer.status = REQUEST_TIMEOUT
                 self._refuse(answer)
+
+    def _wants_upgrade(self) -> bool:
+        """Whether the request asks for another protocol; Java's client does so with each request."""
+        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read a request as if it had not asked for another protocol (RFC 9110, 7.8).
+
+        The parser takes a body that follows for the other protocol's. So another one gets the request without the wish.
+        """
+        lines = [b"%s %s HTTP/1.1" % (self._parser.get_method(), self._url)]
+        lines += [b"%s: %s" % field for field in self._fields.items() if field[0] not in (b"upgrade", b"connection")]
+        if b"close" in self._fields.get(b"connection", b"").lower():
+            lines.append(b"connection: close")
+        self._parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def _dispatch(self, exchange: Exchange) -> None:
         if self._active is None and not self._queue and not self.stalled_since:

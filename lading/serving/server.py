@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -31,6 +32,9 @@ one request after the other leaves by that; if its connection were closed at onc
 tell whether the next was read."""
 
 
+GC_THRESHOLDS = (50_000, 50, 1000)
+"""A body of a million small lists is a million objects at once. By Python's own thresholds the collector looks at all
+of them again and again, for up to a second in which no other thread runs, health included; they hold no cycles."""
 MOST_CONNECTIONS = 8192
 """Further ones wait to be accepted: also health checks. Without a request a connection costs some 20 kB."""
 FILES_KEPT = 128
@@ -98,6 +102,8 @@ async def serve_app(
     grpc = await loop.run_in_executor(None, _start_grpc, models, config, records, gate)
     await loop.run_in_executor(None, unmap_library_pages)
     models.start_watching()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     await signals.stop.wait()
     log("draining", requests=_running(http, gate), limit_seconds=config.drain_seconds)
     limit = loop.time() + config.drain_seconds

