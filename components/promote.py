@@ -34,8 +34,9 @@ def promote(
 
     from lading.files import write_atomic
     from lading.promote import promote_candidate
+    from lading.results import Candidate, SmokeReport
     from lading.targets.connect import connect
-    from lading.values import Candidate, SmokeReport, from_json, to_json
+    from lading.values import from_json, to_json
     from lading.wait import Deadline
 
     deployed = from_json(Path(candidate.path).read_text(), Candidate)

@@ -20,6 +20,6 @@ def reject(report: dsl.Input[dsl.Artifact], page: dsl.Output[dsl.HTML]):
     from pathlib import Path
 
     from lading.reject import reject_release
-    from lading.values import verdict_from_json
+    from lading.results import verdict_from_json
 
     reject_release(verdict_from_json(Path(report.path).read_text()), Path(page.path))

@@ -34,8 +34,9 @@ def smoke(
     from pathlib import Path
 
     from lading.files import write_atomic
+    from lading.results import Candidate
     from lading.smoke import smoke_test
-    from lading.values import Candidate, GoldenRequest, from_json, to_json
+    from lading.values import GoldenRequest, from_json, to_json
     from lading.wait import Deadline
 
     verdict = smoke_test(

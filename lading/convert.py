@@ -11,8 +11,9 @@ from lading import __version__, golden
 from lading.errors import EngineError, InvalidInput, InvalidInstance, InvalidModel
 from lading.files import whole_directory, write_atomic
 from lading.parity import compare_signature
+from lading.results import ConvertReport, SignatureParity
 from lading.tflite import Converted, convert_signatures
-from lading.values import Check, ConvertReport, GoldenRequest, SignatureParity, to_json
+from lading.values import Check, GoldenRequest, to_json
 
 if TYPE_CHECKING:
     from lading.predict import Model, Signature, TensorSpec

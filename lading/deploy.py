@@ -1,8 +1,9 @@
 """Bring a candidate up beside what serves now; no existing traffic is touched."""
 
 from lading.errors import RolloutInProgress
+from lading.results import Candidate
 from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Settings, Target, undo
-from lading.values import Candidate, ImageRef
+from lading.values import ImageRef
 from lading.wait import Deadline
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lading.errors import EngineError, InvalidData, InvalidInput, InvalidInstance, InvalidModel
 from lading.heldout import HeldOut
-from lading.values import Check, ClassScore, EvaluationReport, ModelFacts, from_json
+from lading.results import ClassScore, EvaluationReport, ModelFacts
+from lading.values import Check, from_json
 
 if TYPE_CHECKING:
     import numpy as np

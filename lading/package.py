@@ -8,7 +8,7 @@ from lading.errors import InvalidModel, InvalidReference
 from lading.oci.image import MODEL_DIFF_ID_LABEL, MODEL_PATH_LABEL, RUNTIME_LABEL
 from lading.oci.layer import Layer, write_layer
 from lading.oci.layout import ImageStore
-from lading.values import PackagedImage
+from lading.results import PackagedImage
 
 HOST_BASE = "host"
 """The empty base: the image runs on the Python of the machine that unpacks it, which only the local target does."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from lading import golden
 from lading.errors import EngineError, InvalidInstance
 from lading.predict.jsonvalues import to_inputs
-from lading.values import GoldenRequest, SignatureParity
+from lading.results import SignatureParity
+from lading.values import GoldenRequest
 
 if TYPE_CHECKING:
     import numpy as np

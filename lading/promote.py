@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from lading.errors import InvalidInput, LadingError, RolloutInProgress
+from lading.results import Candidate, Promotion, SmokeReport, TrafficTarget
 from lading.targets.base import LEASE_SECONDS, Phase, ServiceState, Target
-from lading.values import Candidate, Promotion, SmokeReport, TrafficTarget
 from lading.wait import Deadline
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from lading.errors import InvalidInput, Rejected
 from lading.files import write_atomic
 from lading.report import render_verdict
-from lading.values import Verdict
+from lading.results import Verdict
 
 
 def reject_release(report: Verdict, html: Path) -> None:

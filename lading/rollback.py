@@ -3,8 +3,8 @@
 import uuid
 
 from lading.errors import InvalidInput, NotFound, RolloutInProgress
+from lading.results import Promotion, TrafficTarget
 from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Target
-from lading.values import Promotion, TrafficTarget
 from lading.wait import Deadline
 
 

@@ -9,7 +9,8 @@ import requests
 
 from lading.errors import NotFound, RemoteError
 from lading.http import Client
-from lading.values import Candidate, Check, GoldenRequest, ImageRef, SmokeAnswer, SmokeReport
+from lading.results import Candidate, SmokeAnswer, SmokeReport
+from lading.values import Check, GoldenRequest, ImageRef
 from lading.wait import Deadline, poll
 
 MAX_MEDIAN_MILLISECONDS = 1000.0

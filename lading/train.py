@@ -14,7 +14,8 @@ from lading.framework import import_tensorflow
 from lading.heldout import HeldOut
 from lading.recipes.contract import CLASS_INDEX, Trained, resolve_hyperparameters
 from lading.recipes.loading import Recipe, find_recipe
-from lading.values import GoldenRequest, ModelFacts, TrainingReport, to_json
+from lading.results import ModelFacts, TrainingReport
+from lading.values import GoldenRequest, to_json
 
 if TYPE_CHECKING:
     import numpy as np

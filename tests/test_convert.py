@@ -19,7 +19,8 @@ from lading.predict import Model, load_model
 from lading.predict.conversion import FOLDER, MODEL, REPORT
 from lading.predict.engines import litert
 from lading.reject import reject_release
-from lading.values import ConvertReport, GoldenRequest, from_json, to_json, verdict_from_json
+from lading.results import ConvertReport, verdict_from_json
+from lading.values import GoldenRequest, from_json, to_json
 
 
 @pytest.fixture(scope="module")

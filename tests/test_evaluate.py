@@ -15,7 +15,8 @@ from lading.files import write_atomic
 from lading.heldout import HeldOut
 from lading.predict import load_model
 from lading.recipes.fashion_mnist import CLASS_NAMES
-from lading.values import EvaluationReport, ModelFacts, from_json, to_json
+from lading.results import EvaluationReport, ModelFacts
+from lading.values import from_json, to_json
 
 NAMES = tuple(f"class {index}" for index in range(10))
 IMAGE = "lading.local/x@sha256:" + "0" * 64

@@ -27,12 +27,13 @@ from lading.errors import (
 from lading.local.lifecycle import start, status, stop
 from lading.oci.layout import ImageStore
 from lading.promote import promote_candidate
+from lading.results import Candidate, SmokeReport
 from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.smoke import smoke_test
 from lading.targets.base import Phase, Rollout, Settings, Target
 from lading.targets.connect import connect
-from lading.values import Candidate, GoldenRequest, SmokeReport
+from lading.values import GoldenRequest
 from lading.wait import Deadline, poll
 
 GOLDEN = (GoldenRequest("serving_default", {"x": [[1.0]]}, {"y": [[1.5]]}, 1e-4, 1e-5),)

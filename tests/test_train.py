@@ -16,8 +16,9 @@ from lading.errors import InvalidInput, InvalidModel
 from lading.evaluate import evaluate_model
 from lading.heldout import HeldOut
 from lading.predict import load_model
+from lading.results import ModelFacts, TrainingReport
 from lading.train import train_model
-from lading.values import GoldenRequest, ModelFacts, TrainingReport, from_json
+from lading.values import GoldenRequest, from_json
 
 
 def report(run: Path) -> TrainingReport:

@@ -3,19 +3,8 @@ import json
 import pytest
 
 from lading.errors import InvalidInput, InvalidReference
-from lading.values import (
-    Candidate,
-    Check,
-    ClassScore,
-    EvaluationReport,
-    GoldenRequest,
-    ImageRef,
-    LocalEndpoint,
-    SmokeReport,
-    from_json,
-    to_json,
-    verdict_from_json,
-)
+from lading.results import Candidate, ClassScore, EvaluationReport, LocalEndpoint, SmokeReport, verdict_from_json
+from lading.values import Check, GoldenRequest, ImageRef, from_json, to_json
 
 DIGEST = "sha256:" + "a" * 64
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lading.values import Verdict
+    from lading.results import Verdict
 
 
 def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argparse.ArgumentParser:

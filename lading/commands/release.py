@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lading.commands.common import add_parser, emit, emit_verdict, read_text, table
 
 if TYPE_CHECKING:
+    from lading.results import Promotion
     from lading.targets.base import Target
-    from lading.values import Promotion
     from lading.wait import Deadline
 
 
@@ -97,8 +97,9 @@ def _deploy(args: argparse.Namespace) -> int:
 
 def _smoke(args: argparse.Namespace) -> int:
     from lading.files import write_atomic
+    from lading.results import Candidate
     from lading.smoke import smoke_test
-    from lading.values import Candidate, GoldenRequest, from_json, to_json
+    from lading.values import GoldenRequest, from_json, to_json
     from lading.wait import Deadline
 
     candidate = from_json(read_text(args.candidate), Candidate)
@@ -111,7 +112,8 @@ def _smoke(args: argparse.Namespace) -> int:
 
 def _promote(args: argparse.Namespace) -> int:
     from lading.promote import promote_candidate
-    from lading.values import Candidate, SmokeReport, from_json
+    from lading.results import Candidate, SmokeReport
+    from lading.values import from_json
 
     candidate = from_json(read_text(args.candidate), Candidate)
     report = from_json(read_text(args.smoke), SmokeReport)

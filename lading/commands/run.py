@@ -13,7 +13,7 @@ from lading.commands.common import add_parameters, add_parser, table
 
 if TYPE_CHECKING:
     from lading.flows.run import Run
-    from lading.values import RunReport
+    from lading.results import RunReport
 
 _EXIT_BY_OUTCOME = {"promoted": 0, "succeeded": 0, "rejected": 1, "cancelled": 130}
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from lading.errors import LadingError, ServiceUnreachable
+from lading.results import StepRecord
 from lading.settle import settle_release
 from lading.targets.connect import connect
-from lading.values import StepRecord
 from lading.wait import Deadline
 
 _SETTLE_SECONDS = 60.0

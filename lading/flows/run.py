@@ -16,8 +16,8 @@ from typing import Any
 
 from lading.files import storage_errors
 from lading.flows.ending import last_error, outcome_of, undo_open_release
+from lading.results import StepRecord
 from lading.spec.ir import Pipeline
-from lading.values import StepRecord
 
 KEPT_RUNS = 10
 """Directories of finished runs that are kept; older ones are removed when a run starts."""

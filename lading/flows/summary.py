@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from lading.flows.run import Run
-from lading.values import (
+from lading.results import (
     Candidate,
     EvaluationReport,
     Example,
@@ -14,8 +14,8 @@ from lading.values import (
     SmokeReport,
     StepRecord,
     TrainingReport,
-    from_json,
 )
+from lading.values import from_json
 
 V = TypeVar("V")
 

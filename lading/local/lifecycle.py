@@ -16,7 +16,7 @@ from lading.local.objects import API_VERSION, REVISIONS, SERVICE_LABEL, SERVICES
 from lading.local.process import adopt
 from lading.local.server import spawn_detached
 from lading.local.state import DEFAULT_NAMESPACE, Layout, read_endpoint
-from lading.values import LocalEndpoint
+from lading.results import LocalEndpoint
 from lading.wait import Deadline, poll
 
 _TAKES_LOCK_SECONDS = 3.0  # a new supervisor has its lock by then, else it is taken for dead

@@ -19,7 +19,7 @@ from lading.local.router import Router
 from lading.local.state import Layout, read_endpoint, write_endpoint
 from lading.local.stopping import StopSignal
 from lading.local.store import Store
-from lading.values import LocalEndpoint
+from lading.results import LocalEndpoint
 from lading.wait import Deadline
 
 _LOG = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from lading.errors import InvalidInput
 from lading.files import storage_errors, write_atomic
-from lading.values import LocalEndpoint, from_json, to_json
+from lading.results import LocalEndpoint
+from lading.values import from_json, to_json
 
 DEFAULT_NAMESPACE = "default"
 

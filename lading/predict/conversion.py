@@ -16,7 +16,7 @@ from typing import Any
 
 from lading.errors import InvalidInput, InvalidModel
 from lading.predict.signature import Signature, TensorSpec, numpy_type
-from lading.values import ConvertReport, FileDigest, from_json
+from lading.values import VERSION, FileDigest
 
 FOLDER = Path("assets.extra/lading/litert")
 MODEL, SIGNATURES, REPORT = "model.tflite", "signatures.json", "report.json"
@@ -30,7 +30,6 @@ class Conversion:
     """The ``.tflite`` file."""
     signatures: Mapping[str, Signature]
     """Every signature of the SavedModel, initialisers included."""
-    report: ConvertReport
 
 
 def is_converted(directory: Path) -> bool:
@@ -54,23 +53,30 @@ def read_conversion(directory: Path) -> Conversion:
     if not is_converted(directory):
         raise InvalidModel(f"the SavedModel {directory} is not converted for LiteRT: {again}")
     try:
-        report = from_json((folder / REPORT).read_bytes(), ConvertReport)
-        if not report.passed:
-            failed = "; ".join(f"{check.name}: {check.received}" for check in report.checks if not check.passed)
+        # Not from_json: a server need not know the classes of all reports to start.
+        report = json.loads((folder / REPORT).read_bytes())
+        if (report["kind"], report["version"] <= VERSION) != ("ConvertReport", True):
+            raise InvalidInput("its report is of another kind, or of a newer lading")
+        if not report["passed"]:
+            failed = "; ".join(
+                f"{check['name']}: {check['received']}" for check in report["checks"] if not check["passed"]
+            )
             raise InvalidModel(f"the SavedModel {directory} cannot be served by LiteRT: {failed}")
-        if changed := _changed(directory, report):
+        source = {name: FileDigest(**known) for name, known in report["source"].items()}
+        if changed := _changed(directory, source):
             raise InvalidModel(
                 f"{folder} was made from another SavedModel than the one in {directory} ({changed} differs): {again}"
             )
         for name in (MODEL, SIGNATURES):
-            if not _same_size(folder / name, report.converted.get(name)):
+            known = report["converted"].get(name)
+            if not _same_size(folder / name, FileDigest(**known) if known else None):
                 raise InvalidModel(f"{folder / name} is missing or damaged: {again}")
         signatures = signatures_from_json((folder / SIGNATURES).read_bytes())
     except (InvalidInput, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InvalidModel):
             raise
         raise InvalidModel(f"the conversion in {folder} cannot be read ({error}): {again}") from error
-    return Conversion(folder / MODEL, signatures, report)
+    return Conversion(folder / MODEL, signatures)
 
 
 def source_files(directory: Path) -> dict[str, Path]:
@@ -111,14 +117,14 @@ def signatures_from_json(text: str | bytes) -> dict[str, Signature]:
     }
 
 
-def _changed(directory: Path, report: ConvertReport) -> str:
+def _changed(directory: Path, source: Mapping[str, FileDigest]) -> str:
     """The first file that is not what the conversion was made from; empty when all are."""
     found = source_files(directory)
-    for name in sorted(found.keys() | report.source.keys()):
-        if name not in found or not _same_size(found[name], report.source.get(name)):
+    for name in sorted(found.keys() | source.keys()):
+        if name not in found or not _same_size(found[name], source.get(name)):
             return name
     graph = found["saved_model.pb"]
-    return "" if digest(graph) == report.source["saved_model.pb"] else "saved_model.pb"
+    return "" if digest(graph) == source["saved_model.pb"] else "saved_model.pb"
 
 
 def _same_size(path: Path, known: FileDigest | None) -> bool:

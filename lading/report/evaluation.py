@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from lading.values import ClassScore, EvaluationReport
+from lading.results import ClassScore, EvaluationReport
 
 _MOST_MATRIX_CLASSES = 20
 """With more classes than this the worst confusions are listed instead of the whole matrix."""

@@ -8,7 +8,8 @@ from lading.report.curl import curl_command
 from lading.report.evaluation import view_evaluation
 from lading.report.picture import find_picture
 from lading.report.smoke import view_smoke
-from lading.values import EvaluationReport, ImageRef, RunReport, SmokeReport, Verdict
+from lading.results import EvaluationReport, RunReport, SmokeReport, Verdict
+from lading.values import ImageRef
 
 _MOST_COMMAND_CHARACTERS = 20_000
 """A picture of a thousand pixels a side is no command to paste."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lading.report.picture import Picture, find_picture
-from lading.values import SmokeAnswer, SmokeReport
+from lading.results import SmokeAnswer, SmokeReport
 
 MOST_PICTURES = 24
 _MOST_LISTED = 24

@@ -286,7 +286,8 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         unread = not exchange.is_complete
-        goes_on = exchange.keep_alive and not unread and not self._last and not self._listener.leaving
+        is_last = not self._queue and (self._last or self._listener.leaving)  # what was read is answered
+        goes_on = exchange.keep_alive and not unread and not is_last
         self._transport.write(self._listener.to_bytes(answer, exchange, goes_on=goes_on))
         if goes_on:
             if self._queue:

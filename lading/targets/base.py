@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from lading.errors import InvalidInput, InvalidReference
-from lading.values import TrafficTarget
+from lading.results import TrafficTarget
 from lading.wait import Deadline
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from lading.errors import ServiceUnreachable
 from lading.files import state_dir
 from lading.http import Client
+from lading.results import LocalEndpoint
 from lading.targets.base import Target, TargetRef
 from lading.targets.knative import KnativeTarget
-from lading.values import LocalEndpoint, from_json
+from lading.values import from_json
 
 
 def connect(target: str, *, environ: Mapping[str, str]) -> Target:

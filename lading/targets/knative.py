@@ -10,8 +10,8 @@ from typing import Any
 
 from lading.errors import Conflict, NotFound, RevisionFailed
 from lading.http import Client
+from lading.results import TrafficTarget
 from lading.targets.base import Rollout, ServiceState, Settings
-from lading.values import TrafficTarget
 from lading.wait import Deadline, poll
 
 API_VERSION = "serving.knative.dev/v1"

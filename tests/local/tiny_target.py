@@ -12,7 +12,7 @@ from lading.local.state import Layout
 from lading.oci.image import RUNTIME_LABEL
 from lading.oci.layer import write_layer
 from lading.oci.layout import ImageStore
-from lading.values import LocalEndpoint
+from lading.results import LocalEndpoint
 from lading.wait import Deadline, poll
 
 ROOT = "/apis/serving.knative.dev/v1/namespaces/default"

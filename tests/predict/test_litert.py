@@ -203,7 +203,7 @@ def edit_report(model: Path, **changes: object) -> None:
         (lambda m: (m / FOLDER / MODEL).write_bytes((m / FOLDER / MODEL).read_bytes()[:900]), "missing or damaged"),
         (lambda m: (m / FOLDER / MODEL).unlink(), "model.tflite is missing or damaged"),
         (lambda m: (m / FOLDER / SIGNATURES).write_text("{}"), "signatures.json is missing or damaged"),
-        (lambda m: (m / FOLDER / REPORT).write_text("{"), "cannot be read .*not JSON"),
+        (lambda m: (m / FOLDER / REPORT).write_text("{"), "cannot be read .*property name"),
         (lambda m: edit_report(m, version=99), "cannot be read .*newer lading"),
         (lambda m: edit_report(m, passed=False), "cannot be served by LiteRT"),
     ],

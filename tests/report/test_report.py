@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from lading.report import render_run, render_verdict
-from lading.values import (
+from lading.results import (
     Candidate,
-    Check,
     ClassScore,
     EvaluationReport,
     Example,
@@ -22,6 +21,7 @@ from lading.values import (
     StepRecord,
     TrafficTarget,
 )
+from lading.values import Check
 
 IMAGE = "lading.local/shop@sha256:" + "a" * 64
 GREY: dict[str, Any] = {"image": [[[0.0] * 14 + [1.0] * 14] * 28]}

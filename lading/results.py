@@ -1,0 +1,292 @@
+"""What steps result in: candidates, verdicts, promotions, and the reports of runs; values, as ``lading.values`` says.
+
+Apart from it because a server needs none of them to start, and Python takes a millisecond to make each class.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from lading.values import Check, FileDigest, from_json
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is recognised."""
+
+    name: str
+    precision: float
+    recall: float
+    support: int
+    """Held-out rows whose true class this is."""
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The verdict on a model, scored as it will serve."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+    rows: int
+    """Held-out rows scored."""
+    accuracy: float
+    """Share of the rows whose most probable class is the true one, 0 to 1."""
+    log_loss: float
+    """Mean negative log of the probability given to the true class, in nats."""
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Row: true class, column: predicted class, in the order of ``per_class``."""
+    champion: str
+    """The model compared with: the serving image by digest, or ``none`` on a first release."""
+    champion_accuracy: float | None = None
+    """The champion's accuracy on the same rows."""
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by name, for a metrics artifact."""
+        numbers = {"accuracy": self.accuracy, "log_loss": self.log_loss, "rows": float(self.rows)}
+        return numbers if self.champion_accuracy is None else {**numbers, "champion_accuracy": self.champion_accuracy}
+
+
+@dataclass(frozen=True)
+class SignatureParity:
+    """How near the converted model's answers to one signature are to those of the SavedModel."""
+
+    signature: str
+    passed: bool
+    rows: int
+    """Rows that both answered and that were compared; golden requests count among them."""
+    golden: int
+    """Golden requests asked."""
+    refused: int
+    """Rows that both refused."""
+    max_abs_error: float
+    """The largest difference, in the output's unit; where one answer is finite and the other is not it is left out."""
+    max_rel_error: float
+    """The largest difference as a share of the largest magnitude in the same answer."""
+    spread: float
+    """How far an output's numbers lie apart between the rows, at most; near 0 the rows could not show much."""
+    worst: str
+    """The request whose answers lie farthest apart, in words; empty when nothing was compared."""
+    problem: str = ""
+    """Why it does not convert, or where the answers differ; empty when it passed."""
+
+
+@dataclass(frozen=True)
+class ConvertReport:
+    """The verdict on a conversion: does the LiteRT model answer as the SavedModel that it was made from?"""
+
+    passed: bool
+    checks: tuple[Check, ...]
+    """One for each signature, in words."""
+    signatures: tuple[SignatureParity, ...]
+    """Every signature that can be called."""
+    rtol: float
+    atol: float
+    """Answers may differ by ``atol`` plus ``rtol`` times the largest magnitude in the answer."""
+    source: dict[str, FileDigest]
+    """``saved_model.pb`` and the files of variables that it was made from."""
+    converted: dict[str, FileDigest]
+    """The files beside this report; empty when the verdict is negative."""
+    rewritten: dict[str, int]
+    """Operations that were replaced by others of the same result before the conversion, with their number."""
+    versions: dict[str, str]
+    """Of lading, tensorflow and ai-edge-litert."""
+    seconds: float
+    """Wall-clock time."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A deployed revision that takes no public traffic yet."""
+
+    service: str
+    target: str
+    release_id: str
+    image: str
+    """``repository@sha256:…``."""
+    model_diff_id: str
+    """Digest of the uncompressed model layer: what the revision must say of itself."""
+    revision: str
+    url: str
+    """Where the candidate alone answers."""
+    service_url: str
+    """Where the service answers, by its traffic split."""
+    first_release: bool
+    """Whether the service did not exist before this release."""
+
+
+@dataclass(frozen=True)
+class SmokeAnswer:
+    """One golden request that was sent, and what came back."""
+
+    signature: str
+    passed: bool
+    milliseconds: float
+    problem: str = ""
+    """What was expected and what came; empty when it passed."""
+    request: dict[str, Any] = field(default_factory=dict)
+    response: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SmokeReport:
+    """The verdict on a running revision: does it answer as the model did when it was trained?"""
+
+    passed: bool
+    image: str
+    revision: str
+    url: str
+    checks: tuple[Check, ...]
+    answers: tuple[SmokeAnswer, ...]
+    median_milliseconds: float
+
+
+@dataclass(frozen=True)
+class TrafficTarget:
+    """One line of a traffic split."""
+
+    revision: str
+    percent: int
+    """0 to 100; the lines of a service sum to 100."""
+    tag: str = ""
+    url: str = ""
+    """Where the tagged revision alone answers; empty without a tag."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A change of traffic, as it was read back from the target."""
+
+    service: str
+    target: str
+    release_id: str
+    revision: str
+    url: str
+    before: tuple[TrafficTarget, ...]
+    after: tuple[TrafficTarget, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class PackagedImage:
+    """An image that was made of a model."""
+
+    image: str
+    """``repository@sha256:…``."""
+    model_diff_id: str
+    """Digest of the uncompressed model layer: the identity of the model, whatever its compression."""
+    model_bytes: int
+    """Size of the model layer."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a run."""
+
+    name: str
+    status: str
+    """``succeeded``, ``failed``, ``skipped``, ``cancelled``, or ``running`` (cut off by an interruption)."""
+    seconds: float
+    verdict: str = ""
+    """What the step decided, in a few words: ``accuracy 0.88``, ``34 of 34 answers right``."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A held-out row that was sent to the promoted service, for people to look at."""
+
+    request: dict[str, Any]
+    """For each input its value as nested lists, with a leading batch axis of 1."""
+    true: str
+    """Name of the true class."""
+    predicted: str
+    """Name of the most probable class."""
+    probability: float
+    """What the model gives the predicted class, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run of the release pipeline did."""
+
+    run_id: str
+    pipeline: str
+    outcome: str
+    """``promoted``, ``rejected``, ``failed`` or ``cancelled``."""
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    parameters: dict[str, str]
+    steps: tuple[StepRecord, ...]
+    problem: str = ""
+    """Why it did not end well; empty when it did."""
+    evaluation: EvaluationReport | None = None
+    packaged: PackagedImage | None = None
+    candidate: Candidate | None = None
+    smoke: SmokeReport | None = None
+    promotion: Promotion | None = None
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True)
+class LocalEndpoint:
+    """Where the embedded target listens, and the token it wants; kept in a file that only its owner can read."""
+
+    url: str
+    token: str = field(repr=False)
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model says of itself, in a file that its SavedModel carries."""
+
+    FILE: ClassVar[str] = "assets.extra/lading/model.json"
+
+    recipe: str
+    """The built-in name or the URI it was trained by."""
+    recipe_sha256: str
+    """Of the recipe's source: 64 hex digits."""
+    hyperparameters: dict[str, Any]
+    """As they were used: defaults and what the caller gave."""
+    class_names: tuple[str, ...]
+    """In the order of the model's output."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of lading, tensorflow and keras."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What one training run did."""
+
+    recipe: str
+    recipe_sha256: str
+    hyperparameters: dict[str, Any]
+    """As they were used: defaults and what the caller gave."""
+    class_names: tuple[str, ...]
+    metrics: dict[str, float]
+    """The last epoch's figures, and what the recipe adds: its seed, the number of training rows."""
+    history: dict[str, tuple[float, ...]]
+    """One figure per epoch."""
+    heldout_rows: int
+    """Rows kept for the evaluation."""
+    seconds: float
+    """Wall-clock time, from reading the data to the verified SavedModel."""
+    signatures: dict[str, Any]
+    """For each signature ``{"inputs": {NAME: {"dtype", "shape"}}, "outputs": …}``; null is a dimension that varies."""
+
+
+Verdict = EvaluationReport | SmokeReport | ConvertReport
+
+
+def verdict_from_json(text: str | bytes) -> Verdict:
+    """Read back a verdict of any kind.
+
+    Raises:
+        InvalidInput: the text is not the JSON of a verdict.
+    """
+    start = (text if isinstance(text, str) else text.decode())[:100]
+    if f'"kind": "{SmokeReport.__name__}"' in start:
+        return from_json(text, SmokeReport)
+    if f'"kind": "{ConvertReport.__name__}"' in start:
+        return from_json(text, ConvertReport)
+    return from_json(text, EvaluationReport)
