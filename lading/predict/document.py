@@ -17,7 +17,7 @@ import simdjson
 
 from lading.errors import InvalidInstance
 from lading.predict import rapidjson
-from lading.predict.jsonvalues import excerpt, fit_integers
+from lading.predict.jsonvalues import MOST_AXES, excerpt, fit_integers
 
 Array = npt.NDArray[Any]
 
@@ -106,15 +106,20 @@ class Document:
             if not len(value):
                 return None
             sizes.append(len(value))
+            if len(sizes) > MOST_AXES:
+                return None
             value = value[0]
             lists *= sizes[-1]
         shape = tuple(sizes)
         if lists == shape[-1]:  # one list at each level, if there are no others
             return shape if self._body.count(b"[") == len(shape) else None
         marks = self._body.translate(None, _NO_MARKS)
-        expected = _short_structure(shape) if len(marks) <= _SHORT else _structure(shape)
         if len(self._names) > 1:
             marks = marks.strip(b",")
+        # Before it is made: the first lists of a short body may promise more than fits into memory.
+        if len(marks) != _structure_length(shape):
+            return None
+        expected = _short_structure(shape) if len(marks) <= _SHORT else _structure(shape)
         return shape if marks == expected else None
 
     def _is_bare(self) -> bool:
@@ -131,6 +136,13 @@ def _structure(shape: tuple[int, ...]) -> bytes:
     for size in reversed(shape):
         marks = b"[" + b",".join([marks] * size) + b"]"
     return marks
+
+
+def _structure_length(shape: tuple[int, ...]) -> int:
+    length = 0
+    for size in reversed(shape):
+        length = size * length + size + 1
+    return length
 
 
 _SHORT = 10_000

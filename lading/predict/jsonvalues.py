@@ -28,6 +28,8 @@ INTEGER_RANGES: Mapping[str, tuple[int, int]] = {
 _JSON_TYPES = {str: "String", list: "Array", dict: "Object", type(None): "Null"}
 _BASE64_PADDING = {0: "", 2: "==", 3: "="}
 
+MOST_AXES = 32
+"""numpy's before 2.0, which has twice as many."""
 _BLOCK = 65536
 """So many numbers are turned into text at a time."""
 
@@ -72,6 +74,8 @@ def to_array(value: Any, spec: TensorSpec) -> Array:
     if flat is None:
         raise _misfit(value, spec, _first_shape(value), 0)
     shape, leaves = flat
+    if len(shape) > MOST_AXES:
+        raise InvalidInstance(f"{spec.name}: expected lists of at most {MOST_AXES} levels, received {len(shape)}")
     try:
         return _leaves_to_array(leaves, spec).reshape(shape)
     except (_Misfit, OverflowError) as error:

@@ -15,6 +15,8 @@ TRIALS = 16
 """So many more quick predictions than others make a model quick."""
 PROBATION = 1000
 """So many after a slow one."""
+MOST_PATHS = 1000
+"""There are few, but each has any number of spellings: version 1 is 01, too."""
 MOST_BYTES = 64 * 1024
 """Longer bodies always go to a thread."""
 
@@ -49,8 +51,10 @@ class Pace:
     def record(self, path: str, seconds: float) -> None:
         """Remember how long an answer took to make, by a ``Stopwatch``.
 
-        Only for paths that name a model, of which there are few.
+        Only for paths that name a model.
         """
+        if len(self._credit) >= MOST_PATHS and path not in self._credit:
+            self._credit.clear()
         credit = self._credit[path]
         if seconds < QUICK_SECONDS:
             # A model that is quick stays so for a few slower predictions: other threads may have been busy.

@@ -10,7 +10,7 @@ from benchmarks.serving import bodies, report
 from benchmarks.serving.bodies import Body
 from benchmarks.serving.environments import REQUIREMENTS
 from benchmarks.serving.processes import least_disturbed
-from benchmarks.serving.servers import PEERS
+from benchmarks.serving.servers import ECHO_GRANIAN, PEERS
 
 
 def record(server: str, turn: int, **values: Any) -> dict[str, Any]:
@@ -83,7 +83,9 @@ def test_a_disturbed_measurement_is_made_again() -> None:
 
 
 def test_pinned_lists_are_complete_and_name_no_host() -> None:
-    assert {peer.environment for peer in PEERS.values()} == {path.stem for path in REQUIREMENTS.iterdir()}
+    assert {peer.environment for peer in (ECHO_GRANIAN, *PEERS.values())} == {
+        path.stem for path in REQUIREMENTS.iterdir()
+    }
     for path in REQUIREMENTS.iterdir():
         for line in path.read_text().splitlines():
             assert "==" in line, f"{path.name}: {line}"

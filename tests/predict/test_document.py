@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lading.errors import InvalidInstance
 from lading.predict import Signature, TensorSpec, codec
+from lading.predict.document import Document
 from lading.predict.rapidjson import parse as parse_slowly
 
 TYPES = {
@@ -155,3 +156,16 @@ def test_base64_with_and_without_padding(text: str) -> None:
 def test_base64_that_is_refused(text: str) -> None:
     with pytest.raises(InvalidInstance, match="Unable to base64 decode"):
         codec.decode(codec.parse(json.dumps({"inputs": {"b64": text}}).encode()), signature(x="string"))
+
+
+def test_a_short_body_does_not_promise_more_than_it_holds() -> None:
+    value = "1"
+    for _ in range(6):
+        value = f"[{value}{',1' * 99}]"  # the first lists of 10**12 elements
+    document = Document(f'{{"instances":{value}}}'.encode())
+    assert document.numbers("instances", np.dtype("float32")) is None
+
+
+def test_more_axes_than_numpy_has_are_left_to_who_can_say_so() -> None:
+    document = Document(b'{"inputs":' + b"[" * 100 + b"1" + b"]" * 100 + b"}")
+    assert document.numbers("inputs", np.dtype("float32")) is None

@@ -39,7 +39,7 @@ class Served:
         return next(line for line in self.lines if line["message"] == message)
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over all its labels."""
+        """The sum of a metric over all its labels; 0 while nothing was counted."""
         lines = [line for line in self.get("/metrics").text.splitlines() if line.startswith((name + "{", name + " "))]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
