@@ -17,7 +17,7 @@ PROBATION = 1000
 """So many after a slow one."""
 MOST_PATHS = 1000
 """There are few, but each has any number of spellings: version 1 is 01, too."""
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 256 * 1024
 """Longer bodies always go to a thread."""
 
 

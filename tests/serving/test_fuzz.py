@@ -35,7 +35,6 @@ SEEDS: dict[str, list[Any]] = {
         {"inputs": {"x": [[1.5, -2]], "count": [3], "text": ["a"]}},
         {"signature_name": "same", "inputs": [["a"], ["b"]]},
         {"signature_name": "reciprocal", "instances": [0.0, 1e300, -1.5]},
-        {"signature_name": "spin", "inputs": 3},
         {"signature_name": "identity_int8", "instances": [1, 0]},
         {"signature_name": "identity_uint64", "inputs": [18446744073709551615]},
         {"signature_name": "identity_bfloat16", "instances": [[1, 0.5]]},
@@ -128,6 +127,7 @@ def operations(document: dict[str, Any], *, every: int) -> Iterator[Any]:
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             forms = content.get("schema", {}).get("anyOf", [])
+            forms = [form for form in forms if not form.get("title", "").startswith("spin")]  # takes as long as asked
             forms = forms[::every] if len(forms) > _MOST_FORMS else forms
             for start in range(0, len(forms) or 1, _MOST_FORMS):
                 if forms:

@@ -1,5 +1,6 @@
 """``lading serve`` as a process: versions come and go under requests."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from model_places import put, until
 from served import Served
 from served import serving as serve
+from test_models import BROKEN
 
 
 def answer(served: Served, path: str = "m") -> list[float]:
@@ -83,3 +85,47 @@ def test_models_and_labels_of_a_configuration_file(scale_versions: Path, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"{file}: expected a tensorflow.serving.ModelServerConfig" in done.stderr.splitlines()[-1]
+
+
+def test_models_that_cannot_be_served_say_why_and_others_serve(scale_versions: Path, tmp_path: Path) -> None:
+    words = [f"m={scale_versions}"]
+    names = {case: case.replace(" ", "-") for case in BROKEN}
+    for case, (alter, _) in BROKEN.items():
+        (tmp_path / names[case]).mkdir()
+        alter(put(scale_versions / "1", tmp_path / names[case], "1"))
+        words.append(f"{names[case]}={tmp_path / names[case]}")
+    with serve(*words, "--port", "0", "--grpc-port", "off") as served:
+        assert answer(served) == [3.0]
+        for case, (_, reason) in BROKEN.items():
+            (version,) = served.get(f"/v1/models/{names[case]}").json()["model_version_status"]
+            assert (version["version"], version["state"]) == ("1", "END")
+            assert version["status"]["error_code"] == "INVALID_ARGUMENT"
+            assert re.search(reason, version["status"]["error_message"])
+            (line,) = [line for line in served.lines if line.get("model") == names[case]]
+            assert (line["severity"], line["error"]) == ("ERROR", version["status"]["error_message"])
+            refused = served.post(f"/v1/models/{names[case]}:predict", {"instances": [1.0]})
+            assert (refused.status_code, "Servable not found" in refused.json()["error"]) == (404, True)
+            assert served.get(f"/v2/models/{names[case]}/ready").status_code == 503
+        # The server as a whole is not ready, and tells so to who asks; nobody is kept from asking the good one.
+        assert served.get("/v2/health/ready").status_code == 503
+        assert served.get("/v2/models/m/ready").ok
+        assert served.get("/v2/health/live").ok
+        assert answer(served) == [3.0]
+
+
+def test_what_an_engine_lacks_is_said_too(litert_model: Path, mixed_model: Path) -> None:
+    words = (
+        f"good={litert_model}",
+        f"strings={mixed_model}",
+        "--engine",
+        "litert",
+        "--port",
+        "0",
+        "--grpc-port",
+        "off",
+    )
+    with serve(*words) as served:
+        assert served.post("/v1/models/good:predict", {"instances": [[[0.5] * 28] * 28]}).ok
+        (version,) = served.get("/v1/models/strings").json()["model_version_status"]
+        assert version["state"] == "END"
+        assert "lading convert" in version["status"]["error_message"]
