@@ -48,6 +48,7 @@ def test_a_conversion_carries_its_proof(litert_model: Path, mlp_model: Path) -> 
             assert (litert_model / file.relative_to(mlp_model)).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_gradients_through_a_relu_convert_too(gradients: tuple[Path, ConvertReport]) -> None:
     directory, report = gradients
     assert report.passed, report.checks
@@ -64,6 +65,7 @@ def test_gradients_through_a_relu_convert_too(gradients: tuple[Path, ConvertRepo
                 model.predict({**inputs, "class_index": [9] * 5}, signature="input_gradients")
 
 
+@pytest.mark.slow
 def test_gradients_of_convolutional_networks_convert_too(convertible_models: Path, tmp_path: Path) -> None:
     report = convert_model(convertible_models / "pictures", tmp_path / "out")
     assert report.passed, report.checks

@@ -212,7 +212,7 @@ def test_the_documented_fields_are_those_that_are_taken() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["nope"], "unknown pipeline or component 'nope' (known: release, deploy"),
+        (["nope"], "unknown pipeline or component 'nope' (known: release, convert, deploy"),
         (["nope.yaml"], "no compiled pipeline or component at nope.yaml"),
         (["mine.py"], "`kfp dsl compile"),
         (["release", "--overlay", "vertex"], "expected --overlay kubernetes"),
