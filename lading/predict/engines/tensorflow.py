@@ -24,6 +24,7 @@ _CODES = {
     8: "RESOURCE_EXHAUSTED", 9: "FAILED_PRECONDITION", 10: "ABORTED", 12: "UNIMPLEMENTED", 14: "UNAVAILABLE",
     15: "DATA_LOSS", 16: "UNAUTHENTICATED",
 }  # fmt: skip
+_DEADLINE_EXCEEDED = 4
 _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _OUT_OF_RANGE, _INTERNAL, _DATA_LOSS = 3, 8, 11, 13, 15
 
 
@@ -179,7 +180,9 @@ def _raise_run(lib: SimpleNamespace, status: int) -> None:
         refused = code in (_INVALID_ARGUMENT, _OUT_OF_RANGE)
         if refused:
             raise InvalidInstance(_message(lib, status))
-        raise EngineError(_message(lib, status), code=_CODES.get(code, "INTERNAL"))
+        # TensorFlow's own text is "Timed out waiting for notification".
+        text = "the model did not answer within its time" if code == _DEADLINE_EXCEEDED else _message(lib, status)
+        raise EngineError(text, code=_CODES.get(code, "INTERNAL"))
 
 
 def _message(lib: SimpleNamespace, status: int) -> str:
