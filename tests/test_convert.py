@@ -85,7 +85,10 @@ def test_gradients_of_convolutional_networks_convert_too(convertible_models: Pat
     [
         ("strings", {"serving_default": 'input "x" is a string, which LiteRT does not take', "numbers": ""}),
         ("lacking", {"serving_default": "LiteRT has no operation Cholesky", "double": ""}),
-        ("random", {"serving_default": "TensorFlow gives two answers to the same request"}),
+        pytest.param(
+            *("random", {"serving_default": "TensorFlow gives two answers to the same request"}),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_does_not_convert_is_a_verdict_with_its_reason(

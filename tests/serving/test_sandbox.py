@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def sandbox(*readable: Path) -> Sequence[str]:
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         pytest.skip("bubblewrap is not installed: apt-get install bubblewrap")
-    binds = [word for path in readable for word in ("--ro-bind", str(path), str(path))]
+    # A clone of the project may lie below /tmp, too.
+    ours = [path for path in (Path(sys.prefix), Path(__file__).parents[2]) if path.is_relative_to("/tmp")]
+    binds = [word for path in (*readable, *ours) for word in ("--ro-bind", str(path), str(path))]
     command = [
         *(bwrap, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", *binds),
         *("--unshare-user", "--unshare-pid", "--as-pid-1", "--uid", "65532", "--gid", "65532", "--die-with-parent"),
