@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 _MADV_DONTNEED = 4  # linux: include/uapi/asm-generic/mman-common.h
+_OWN = ("Anonymous:", "Swap:")
+"""Pages of this process's own, in memory or on a disk."""
 _AREA = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)")
 
 
@@ -19,14 +21,18 @@ def unmap_library_pages(name: str = "libtensorflow") -> int:
         name: Part of the file names of the libraries.
 
     Returns:
-        Bytes of the areas that were let go; 0 where the system is not Linux.
+        Bytes of the areas that were let go; 0 where the system is not Linux, or does not show its areas.
     """
     if sys.platform != "linux":
         return 0
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    try:
+        smaps = Path("/proc/self/smaps").read_text()
+    except OSError:  # a sandbox without /proc: the pages stay
+        return 0
     freed = 0
-    for start, size in _areas(Path("/proc/self/smaps").read_text(), name):
+    for start, size in _areas(smaps, name):
         if libc.madvise(start, size, _MADV_DONTNEED) == 0:
             freed += size
     return freed
@@ -38,13 +44,14 @@ def _areas(smaps: str, name: str) -> list[tuple[int, int]]:
     An area with pages of this process's own (relocated addresses, which the loader then protects from writing) would
     lose them.
     """
-    found: list[tuple[int, int]] = []
-    start = size = 0
+    found: dict[int, int] = {}
+    start = 0
     for line in smaps.splitlines():
         area = _AREA.fullmatch(line)
         if area:
-            wanted = name in area[4] and "w" not in area[3]
-            start, size = int(area[1], 16), int(area[2], 16) - int(area[1], 16) if wanted else 0
-        elif size and line.startswith("Anonymous:") and int(line.split()[1]) == 0:
-            found.append((start, size))
-    return found
+            start = int(area[1], 16)
+            if name in area[4] and "w" not in area[3]:
+                found[start] = int(area[2], 16) - start
+        elif line.startswith(_OWN) and int(line.split()[1]):
+            found.pop(start, None)
+    return list(found.items())

@@ -10,8 +10,8 @@ from lading.serving.answers import Answer, Request, failure, refusal
 from lading.serving.bodies import Bodies
 from lading.serving.config import ServeConfig
 from lading.serving.errors import Code
+from lading.serving.exchange import Exchange
 from lading.serving.gate import Gate
-from lading.serving.http1 import Exchange
 from lading.serving.log import log
 from lading.serving.models import Models
 from lading.serving.pace import Pace

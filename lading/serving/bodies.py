@@ -12,8 +12,8 @@ from lading.errors import Overloaded
 from lading.serving.answers import Answer, failure, refusal, too_large
 from lading.serving.config import ServeConfig
 from lading.serving.errors import REQUEST_TIMEOUT, Code
+from lading.serving.exchange import ClientGone
 from lading.serving.gate import Gate
-from lading.serving.http1 import ClientGone
 
 PATIENCE_SECONDS = 60.0
 """A body may take so long to arrive."""

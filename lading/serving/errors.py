@@ -16,6 +16,8 @@ from lading.errors import (
     Unsupported,
 )
 
+METHOD_NOT_ALLOWED = 405
+"""HTTP only, and never below ``/v1/``."""
 REQUEST_TIMEOUT = 408
 """HTTP only: a body that did not arrive in time."""
 HEAD_TOO_LARGE = 431

@@ -1,10 +1,7 @@
-"""One connection of HTTP/1.1: bytes from a socket become requests, answers become bytes. The parser is httptools'
-(llhttp).
+"""One connection of HTTP/1.1: bytes from a socket become requests. The parser is httptools' (llhttp).
 
-Why not a web framework's server: what a small model computes takes 10 µs. Servers that hand each request from a thread
-of their own to Python's cost more than that in waiting for the interpreter's lock alone (granian: 60 µs of processor
-time for an empty answer, where this takes 20), and those in Python make a dozen objects for each. Here a request whose
-body has arrived is answered in the call that read it from the socket.
+Why not a web framework's server: docs/design.md, section 7. Here a request whose body has arrived is answered in the
+call that read it from the socket.
 
 Source: RFC 9110 and 9112. Not HTTP/2: the only platform that would speak it to a container (Cloud Run, when told to)
 is for gRPC.
@@ -13,15 +10,13 @@ is for gRPC.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from email.utils import formatdate
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httptools
 
-from lading.serving.answers import JSON, Answer, refusal
+from lading.serving.answers import Answer, refusal
 from lading.serving.errors import HEAD_TOO_LARGE, REQUEST_TIMEOUT, Code
+from lading.serving.exchange import Exchange, Headers
 from lading.serving.log import log
 
 if TYPE_CHECKING:
@@ -37,113 +32,12 @@ LINGER_SECONDS = 1.0
 """After an answer to a request that is still being sent, its rest is read and thrown away for so long: closing at once
 would make the system send a reset, and the client might never see the answer."""
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
-
-
-class ClientGone(Exception):
-    """The connection ended before the request did."""
-
-
-class Headers:
-    """The headers of a request, by name in lower case."""
-
-    __slots__ = ("raw",)
-
-    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
-        self.raw = raw
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value as text; the last one if the header is repeated."""
-        value = self.raw.get(name.encode())
-        return default if value is None else value.decode("latin-1")
-
-
-class Exchange:
-    """A request and its answer.
-
-    Attributes:
-        method: For instance ``POST``.
-        path: With the query string, if there is one.
-        headers: Complete.
-        body: What has arrived of it, if it is small; else it is read by ``await exchange()`` or ``async for``.
-    """
-
-    __slots__ = (
-        *("headers", "keep_alive", "method", "path", "version"),
-        *("_connection", "_is_complete", "_is_gone", "_parts", "_unread", "_waiter", "wants_continue"),
-    )
-
-    def __init__(self, connection: "Connection") -> None:
-        self.method = self.path = ""
-        self.headers = Headers({})
-        self.version = "1.1"
-        self.keep_alive = True
-        self.wants_continue = False
-        self._connection = connection
-        self._parts: deque[bytes] = deque()
-        self._unread = 0
-        self._is_complete = self._is_gone = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def body(self) -> bytes:
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of the body has arrived."""
-        return self._is_complete
-
-    async def __call__(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            ClientGone: the connection ended before.
-        """
-        return b"".join([part async for part in self])
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The parts of the body, as they arrive."""
-        self._connection.begin_reading(self)
-        while True:
-            while self._parts:
-                part = self._parts.popleft()
-                self._unread -= len(part)
-                self._connection.resume(self._unread)
-                yield part
-            if self._is_complete:
-                return
-            if self._is_gone:
-                raise ClientGone
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    def feed(self, part: bytes) -> int:
-        """Add what has arrived; how many bytes wait to be taken."""
-        self._parts.append(part)
-        self._unread += len(part)
-        self._wake()
-        return self._unread
-
-    def end(self, *, gone: bool = False) -> None:
-        """The body is complete, or its sender is gone."""
-        self._is_complete, self._is_gone = not gone, gone
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def send(self, answer: Answer) -> None:
-        """Answer; nothing happens if nobody is there any more."""
-        self._connection.send(self, answer)
-
 
 class Connection(asyncio.Protocol):
     """A connection; requests that come without waiting for answers are answered one after the other."""
 
     __slots__ = (
-        *("_active", "_feeding", "_fields", "_head_bytes", "_last", "_listener", "_parser", "_queue", "_receiving"),
+        *("_active", "_fields", "_head_bytes", "_last", "_listener", "_parser", "_queue", "_receiving"),
         *("_transport", "_url", "since", "stalled_since"),
     )
 
@@ -239,6 +133,7 @@ class Connection(asyncio.Protocol):
         length = self._fields.get(b"content-length", b"0")
         if b"transfer-encoding" in self._fields or exchange.wants_continue or int(length) > SMALL_BODY:
             self._dispatch(exchange)
+        self._fields = {}  # what comes now are trailers, which are no headers (RFC 9110, 6.5.1)
 
     def on_body(self, part: bytes) -> None:
         """httptools: a part of the body."""
@@ -288,7 +183,9 @@ class Connection(asyncio.Protocol):
         unread = not exchange.is_complete
         is_last = not self._queue and (self._last or self._listener.leaving)  # what was read is answered
         goes_on = exchange.keep_alive and not unread and not is_last
-        self._transport.write(self._listener.to_bytes(answer, exchange, goes_on=goes_on))
+        self._transport.write(
+            self._listener.to_bytes(answer, method=exchange.method, version=exchange.version, goes_on=goes_on)
+        )
         if goes_on:
             if self._queue:
                 asyncio.get_running_loop().call_soon(self._next)
@@ -310,15 +207,17 @@ class Connection(asyncio.Protocol):
         """Close a connection that waits for too long; called from time to time."""
         if self.stalled_since and now - self.stalled_since > patience:
             self._transport.abort()
-        elif self._active is None and now - self.since > (
-            patience if self._head_bytes > 0 or self._receiving else idle
-        ):
-            if self._receiving is None and self._head_bytes <= 0:
+            return
+        waited = now - self.since
+        if self._active is not None:
+            return  # who answers it looks after its time
+        if self._receiving is None and self._head_bytes <= 0:
+            if waited > idle:
                 self._transport.close()
-            else:
-                answer = refusal(Code.DEADLINE_EXCEEDED, "the request did not arrive in time")
-                answer.status = REQUEST_TIMEOUT
-                self._refuse(answer)
+        elif waited > patience:
+            answer = refusal(Code.DEADLINE_EXCEEDED, "the request did not arrive in time")
+            answer.status = REQUEST_TIMEOUT
+            self._refuse(answer)
 
     def _wants_upgrade(self) -> bool:
         """Whether the request asks for another protocol; Java's client does so with each request."""
@@ -382,50 +281,3 @@ def _path(url: bytes) -> str:
         _, slash, path = rest.partition(b"/")
         url = slash + path or b"/"
     return url.decode("latin-1")
-
-
-def head_of(status: int, headers: Mapping[str, str]) -> bytes:
-    """The status line and headers of an answer, without those that differ from one answer to the next."""
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}", *(f"{name}: {value}" for name, value in headers.items())]
-    return ("\r\n".join(lines) + "\r\n").encode("latin-1", "replace")
-
-
-class Heads:
-    """The heads of answers, made once for each status; knows what time it is, once a second.
-
-    Args:
-        said: Headers of every answer.
-    """
-
-    def __init__(self, said: Mapping[str, str]) -> None:
-        self._said = dict(said)
-        self._json: dict[int, bytes] = {}
-        self._date = b""
-        self._second = 0
-
-    def to_bytes(self, answer: Answer, exchange: Exchange, *, goes_on: bool) -> bytes:
-        """An answer as it goes over the wire."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._date = f"date: {formatdate(second, usegmt=True)}\r\n".encode()
-        if answer.content_type == JSON and not answer.headers:
-            head = self._json.get(answer.status) or self._json_head(answer.status)
-        else:
-            own = {"content-type": answer.content_type, **self._said, **dict(answer.headers)}
-            head = head_of(answer.status, own)
-        parts = [head, self._date]
-        if not goes_on:
-            parts.append(b"connection: close\r\n")
-        elif exchange.version == "1.0":
-            parts.append(b"connection: keep-alive\r\n")
-        if exchange.method == "HEAD":
-            parts.append(b"\r\n")
-        else:
-            parts.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-            parts.append(answer.body)
-        return b"".join(parts)
-
-    def _json_head(self, status: int) -> bytes:
-        head = self._json[status] = head_of(status, {"content-type": JSON, **self._said})
-        return head

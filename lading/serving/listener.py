@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from lading.serving.answers import Answer
-from lading.serving.http1 import Connection, Exchange, Heads
+from lading.serving.exchange import Exchange
+from lading.serving.http1 import Connection
 from lading.serving.log import log
+from lading.serving.wire import Heads
 
 BACKLOG = 1024
 IDLE_SECONDS = 620.0
@@ -65,7 +67,11 @@ class Listener:
         self._empty.set()
 
     def start(self, bound: socket.socket) -> None:
-        """Listen on a socket that is bound."""
+        """Listen on a socket that is bound.
+
+        Raises:
+            OSError: another process listens on its address: two may be bound to it as long as neither listens.
+        """
         bound.setblocking(False)
         bound.listen(BACKLOG)
         self._socket = bound

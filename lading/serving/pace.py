@@ -7,6 +7,8 @@ than a small model computes. A long one on the event loop would hold up every ot
 from collections import defaultdict
 from typing import Protocol
 
+from lading.serving.routes import LONG_PATH
+
 QUICK_SECONDS = 0.002
 """A prediction below this is not worth a thread."""
 SLOW_SECONDS = 0.05
@@ -53,6 +55,8 @@ class Pace:
 
         Only for paths that name a model.
         """
+        if len(path) > LONG_PATH:
+            return
         if len(self._credit) >= MOST_PATHS and path not in self._credit:
             self._credit.clear()
         credit = self._credit[path]

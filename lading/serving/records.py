@@ -4,8 +4,8 @@ from lading import __version__
 from lading.errors import InvalidInstance, NotFound
 from lading.serving.answers import Answer
 from lading.serving.config import ServeConfig
+from lading.serving.exchange import Exchange as HttpExchange
 from lading.serving.gate import Gate
-from lading.serving.http1 import Exchange as HttpExchange
 from lading.serving.log import AccessLog, request_context
 from lading.serving.metrics import Metrics
 from lading.serving.models import Models

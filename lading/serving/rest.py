@@ -6,7 +6,7 @@ from lading.errors import NotFound
 from lading.serving import rest_oip, rest_tfs
 from lading.serving.answers import Answer, Request, as_json, failure, refusal
 from lading.serving.config import ServeConfig
-from lading.serving.errors import Code
+from lading.serving.errors import METHOD_NOT_ALLOWED, Code
 from lading.serving.metrics import CONTENT_TYPE, Metrics
 from lading.serving.models import Models
 from lading.serving.routes import Route
@@ -34,7 +34,20 @@ class Site:
     def __init__(self, models: Models, config: ServeConfig, metrics: Metrics) -> None:
         self._models = models
         self._config = config
-        self._metrics = metrics
+        self._pages: Mapping[str, Callable[[Request], Answer]] = {
+            "alive": lambda _: as_json({"status": "alive"}),
+            "live": lambda _: as_json({"live": True}),
+            "ready": self._ready,
+            "list": lambda _: as_json({"models": models.names()}),
+            "server": lambda _: rest_oip.server(),
+            "metrics": lambda _: Answer(metrics.render(), content_type=CONTENT_TYPE),
+            "openapi": self._openapi,
+            "malformed": rest_tfs.malformed,
+            # TensorFlow Serving's body is empty too.
+            "version_too_large": lambda _: Answer(b"", Code.INVALID_ARGUMENT),
+            "not_allowed": _not_allowed,
+            "not_found": _not_found,
+        }
         self._openapi_answer = Answer(b"")
         self._openapi_of = -1
 
@@ -43,32 +56,12 @@ class Site:
         about = _ABOUT.get(route.verb)
         if about is not None:
             return about(self._models, route)
-        plain = getattr(self, f"_{route.verb}", None)
-        answer: Answer = self._not_found(request) if plain is None else plain(request)
-        return answer
-
-    def _alive(self, request: Request) -> Answer:
-        return as_json({"status": "alive"})
-
-    def _live(self, request: Request) -> Answer:
-        return as_json({"live": True})
+        return self._pages[route.verb](request)
 
     def _ready(self, request: Request) -> Answer:
         # The protocol's text calls the member "live", KServe "ready": both are sent.
         ready = self._models.is_ready()
         return as_json({"ready": ready, "live": True}, Code.OK if ready else Code.UNAVAILABLE)
-
-    def _health(self, request: Request) -> Answer:
-        return self._ready(request)
-
-    def _list(self, request: Request) -> Answer:
-        return as_json({"models": self._models.names()})
-
-    def _server(self, request: Request) -> Answer:
-        return rest_oip.server()
-
-    def _metrics_page(self, request: Request) -> Answer:
-        return Answer(self._metrics.render(), content_type=CONTENT_TYPE)
 
     def _openapi(self, request: Request) -> Answer:
         generation = self._models.generation
@@ -78,16 +71,12 @@ class Site:
             self._openapi_answer, self._openapi_of = as_json(document(self._models, self._config)), generation
         return self._openapi_answer
 
-    def _malformed(self, request: Request) -> Answer:
-        return rest_tfs.malformed(request)
 
-    def _version_too_large(self, request: Request) -> Answer:
-        return Answer(b"", Code.INVALID_ARGUMENT)  # TensorFlow Serving's body is empty too
+def _not_allowed(request: Request) -> Answer:
+    answer = refusal(Code.INVALID_ARGUMENT, f"{request.path} does not take {request.method}")
+    answer.status = METHOD_NOT_ALLOWED
+    return answer
 
-    def _not_allowed(self, request: Request) -> Answer:
-        answer = refusal(Code.INVALID_ARGUMENT, f"{request.path} does not take {request.method}")
-        answer.status = 405
-        return answer
 
-    def _not_found(self, request: Request) -> Answer:
-        return failure(NotFound(f"Not found: {request.method} {request.path}"))
+def _not_found(request: Request) -> Answer:
+    return failure(NotFound(f"Not found: {request.method} {request.path}"))

@@ -34,7 +34,8 @@ def vertex(models: Models, route: Route, request: Request) -> Answer:
         document = codec.parse(request.body)
         parameters = document.members.get("parameters") if "parameters" in document else None
         name = parameters.get("signature_name") if isinstance(parameters, dict) else None
-        return models.use(lambda served: Answer(_predict(served, document, named=name, strict=True)), models.names()[0])
+        first = next(iter(models.names()), "")
+        return models.use(lambda served: Answer(_predict(served, document, named=name, strict=True)), first)
     except LadingError as error:
         return failure(error)
 

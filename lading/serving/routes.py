@@ -28,7 +28,7 @@ _FIXED = {
     "/v2/health/live": "live",
     "/v2/health/ready": "ready",
     "/v2/models": "list",
-    "/metrics": "metrics_page",
+    "/metrics": "metrics",
     "/openapi.json": "openapi",
 }
 """Paths that end in z are for people and other tools: on Cloud Run some never reach the container."""
@@ -41,8 +41,7 @@ class Route:
     verb: str
     """``predict``, ``classify``, ``regress``, ``infer``, ``vertex``: with a body and a model to run; ``status``,
     ``metadata``, ``model``, ``model_ready`` about one; ``list``, ``server``, ``alive``, ``live``, ``ready``,
-    ``health``,
-    ``metrics_page``, ``openapi``, ``options``; ``malformed``, ``version_too_large``, ``not_found``, ``not_allowed``."""
+    ``metrics``, ``openapi``, ``options``; ``malformed``, ``version_too_large``, ``not_found``, ``not_allowed``."""
     model: str = ""
     version: int | None = None
     label: str | None = None
@@ -58,6 +57,10 @@ class Route:
 
 _RUNNING = frozenset({"predict", "classify", "regress", "infer", "vertex"})
 
+LONG_PATH = 256
+"""From here on a path is taken for one that nobody asks for twice."""
+_MOST_VERSION = 2**63 - 1  # an int64
+
 Find = Callable[[str, str], Route]
 
 
@@ -71,18 +74,17 @@ def make_finder(*, health_route: str = "", predict_route: str = "", metrics_path
     """
     fixed = dict(_FIXED)
     if metrics_path:
-        fixed[metrics_path] = "metrics_page"
+        fixed[metrics_path] = "metrics"
     else:
         del fixed["/metrics"]
 
-    @functools.lru_cache(1024)
     def find(method: str, path: str) -> Route:
         if method == "HEAD":
             method = "GET" if not path.lower().startswith("/v1/") else method
         if method == "POST" and path == predict_route:
             return Route("vertex")
         if method == "GET" and path == health_route:
-            return Route("health")
+            return Route("ready")
         verb = fixed.get(path)
         if verb is not None:
             return Route(verb) if method == "GET" else _refused(method, path)
@@ -92,13 +94,15 @@ def make_finder(*, health_route: str = "", predict_route: str = "", metrics_path
             return _find_v2(method, path)
         return Route("not_found")
 
-    return find
+    remembered = functools.lru_cache(1024)(find)
+    # Long ones are not remembered: a stranger could fill the memory with them.
+    return lambda method, path: remembered(method, path) if len(path) <= LONG_PATH else find(method, path)
 
 
 def _find_v1(method: str, path: str) -> Route:
     vertex = _VERTEX.fullmatch(path)
     if vertex is not None and method == ("POST" if vertex["verb"] else "GET"):
-        return Route("vertex" if vertex["verb"] else "health")
+        return Route("vertex" if vertex["verb"] else "ready")
     if path == "/v1/models/" and method == "GET":
         return _refused(method, path)
     pattern = {"POST": _PREDICT, "GET": _STATUS}.get(method)
@@ -108,8 +112,8 @@ def _find_v1(method: str, path: str) -> Route:
     verb = matched["verb"] or "status"
     if verb not in ("predict", "classify", "regress", "status") and verb.lower() != "/metadata":
         return _refused(method, path)  # the pattern ignores case, the verb does not
-    version = None if matched["version"] is None else int(matched["version"])
-    if version is not None and version >= 2**63:
+    version = _version(matched["version"])
+    if version is not None and version > _MOST_VERSION:
         return Route("version_too_large", counted=True)
     label = None if matched["label"] is None else unquote(matched["label"])
     return Route(verb.lower().lstrip("/"), unquote(matched["model"]), version, label, counted=True)
@@ -122,8 +126,15 @@ def _find_v2(method: str, path: str) -> Route:
     verb = {None: "model", "/ready": "model_ready", "/infer": "infer"}[matched["verb"]]
     if method != ("POST" if verb == "infer" else "GET"):
         return _refused(method, path)
-    version = None if matched["version"] is None else int(matched["version"])
-    return Route(verb, unquote(matched["model"]), version)
+    return Route(verb, unquote(matched["model"]), _version(matched["version"]))
+
+
+def _version(digits: str | None) -> int | None:
+    """The number that the digits are; one that no version has for more digits than Python reads."""
+    if digits is None:
+        return None
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= len(str(_MOST_VERSION)) else _MOST_VERSION + 1
 
 
 def _refused(method: str, path: str) -> Route:

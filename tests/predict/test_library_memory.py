@@ -18,6 +18,9 @@ Anonymous:             0 kB
 Anonymous:             4 kB
 4000-5000 rw-p 00003000 fe:00 1 /x/libtensorflow_cc.so.2
 Anonymous:             0 kB
+8000-9000 r--p 00004000 fe:00 1 /x/libtensorflow_cc.so.2
+Anonymous:             0 kB
+Swap:                  4 kB
 5000-6000 r-xp 00000000 fe:00 2 /x/libother.so
 Anonymous:             0 kB
 7000-8000 rw-p 00000000 00:00 0

@@ -30,11 +30,11 @@ find = make_finder(
         ("GET", "/v2/models/m", "model", ("m", None, None)),
         ("GET", "/v2", "server", ("", None, None)),
         ("HEAD", "/v2/health/ready", "ready", ("", None, None)),
-        ("GET", "/monitoring/prometheus/metrics", "metrics_page", ("", None, None)),
+        ("GET", "/monitoring/prometheus/metrics", "metrics", ("", None, None)),
         ("POST", "/v1/endpoints/7/deployedModels/8:predict", "vertex", ("", None, None)),
-        ("GET", "/v1/endpoints/7/deployedModels/8", "health", ("", None, None)),
+        ("GET", "/v1/endpoints/7/deployedModels/8", "ready", ("", None, None)),
         ("POST", "/v1/endpoints/1/deployedModels/2:predict", "vertex", ("", None, None)),
-        ("GET", "/v1/endpoints/1/deployedModels/2", "health", ("", None, None)),
+        ("GET", "/v1/endpoints/1/deployedModels/2", "ready", ("", None, None)),
     ],
 )
 def test_what_is_found(method: str, path: str, verb: str, rest: tuple[str, int | None, str | None]) -> None:
@@ -77,6 +77,7 @@ def test_what_has_no_meaning_below_v1_is_malformed(method: str, path: str) -> No
         ("POST", "/v2/health/ready", "not_allowed"),
         ("GET", "/v2/models/m/infer", "not_allowed"),
         ("POST", "/v1/models/m/versions/99999999999999999999:predict", "version_too_large"),
+        ("POST", f"/v1/models/m/versions/{'9' * 5000}:predict", "version_too_large"),
         ("OPTIONS", "/v1/models/m:predict", "options"),
     ],
 )
@@ -87,3 +88,8 @@ def test_what_is_refused_otherwise(method: str, path: str, verb: str) -> None:
 def test_metrics_can_be_off() -> None:
     off = make_finder()
     assert off("GET", "/metrics").verb == off("GET", "/monitoring/prometheus/metrics").verb == "not_found"
+
+
+def test_more_digits_than_python_reads_are_a_version_that_nobody_has() -> None:
+    assert find("POST", f"/v2/models/m/versions/{'9' * 5000}/infer") == Route("infer", "m", 2**63)
+    assert find("POST", f"/v1/models/m/versions/{'0' * 5000}7:predict") == Route("predict", "m", 7, counted=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import simdjson
 
 from lading.serving.answers import Answer
-from lading.serving.http1 import Exchange
+from lading.serving.exchange import Exchange
 from lading.serving.listener import Listener
 
 
