@@ -1,0 +1,75 @@
+"""What every place that holds images offers: a registry's repository, an OCI layout, an archive.
+
+An image is read and written as what it is made of, manifests and blobs, so that any place can be the origin and any
+other the destination.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from lading.oci.image import Descriptor
+from lading.wait import Deadline
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or index, as its bytes are."""
+
+    content: bytes
+    media_type: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Blob:
+    """Bytes that are known by digest and can be read as often as needed: a broken upload starts anew."""
+
+    descriptor: Descriptor
+    open: Callable[[], BinaryIO]
+    """A new reader at the first byte. Whoever asks for it closes it."""
+
+
+class Store(Protocol):
+    """One repository of images."""
+
+    @property
+    def repository(self) -> str:
+        """Its name as users write it, without tag or digest: ``HOST/NAME``, ``oci:DIR``, ``lading.local/NAME``."""
+
+    def manifest(self, tag_or_digest: str, *, deadline: Deadline) -> Manifest:
+        """A manifest or index.
+
+        Raises:
+            NotFound: there is no such manifest.
+            RemoteError: the bytes do not have the digest that was asked for.
+        """
+
+    def has_blob(self, digest: str, *, deadline: Deadline) -> bool:
+        """Whether the repository has a blob."""
+
+    def blob(self, digest: str, *, deadline: Deadline) -> Iterator[bytes]:
+        """The bytes of a blob in pieces of up to 1 MiB; believe them only when the last one came without an error.
+
+        Raises:
+            NotFound: there is no such blob.
+            RemoteError: the bytes do not have the digest.
+        """
+
+    def take_blob(self, descriptor: Descriptor, origin: "Store", *, deadline: Deadline) -> bool:
+        """Have a blob that lies in another repository of the same place, without moving its bytes.
+
+        Returns:
+            Whether that was possible; if not, nothing was done.
+        """
+
+    def write_blob(self, blob: Blob, *, deadline: Deadline) -> None:
+        """Add a blob, unless it is there. Safe to repeat, and to call from several threads.
+
+        Raises:
+            AccessDenied: we may not write to the repository.
+            RemoteError: the store did not take it.
+        """
+
+    def write_manifest(self, manifest: Manifest, *, tag: str = "", deadline: Deadline) -> None:
+        """Add a manifest or index whose blobs are all there, and move the tag to it, if one is given."""
