@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from lading.errors import InvalidInstance
 from lading.predict.model import Model
-from lading.predict.signature import Signature, type_name
+from lading.predict.signature import DEFAULT_SIGNATURE, Signature, type_name
 
 Array = npt.NDArray[Any]
 
-DEFAULT_SIGNATURE = "serving_default"
 INPUTS = "inputs"
 CLASSES, SCORES, OUTPUTS = "classes", "scores", "outputs"
 

@@ -15,11 +15,9 @@ import orjson
 from lading.errors import InvalidInstance, Unsupported
 from lading.predict.document import Document
 from lading.predict.jsonvalues import excerpt, is_base64, to_array, to_lists, to_named_arrays
-from lading.predict.signature import Signature
+from lading.predict.signature import DEFAULT_SIGNATURE, Signature
 
 Array = npt.NDArray[Any]
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 def parse(body: bytes) -> Document:

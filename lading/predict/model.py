@@ -13,7 +13,7 @@ from lading.errors import EngineError, InvalidInput, InvalidInstance, InvalidMod
 from lading.predict.conversion import is_converted, read_conversion
 from lading.predict.effort import is_unbounded, mark_unbounded
 from lading.predict.saved_model import find_saved_model
-from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
+from lading.predict.signature import DEFAULT_SIGNATURE, DT_STRING, Signature, TensorSpec, type_name
 
 ENGINES = ("tensorflow", "litert")
 """What computes. ``load_model`` also takes ``auto``: LiteRT where the model is converted, else TensorFlow."""
@@ -69,7 +69,7 @@ class Model:
         self,
         inputs: Mapping[str, npt.ArrayLike],
         *,
-        signature: str = "serving_default",
+        signature: str = DEFAULT_SIGNATURE,
         outputs: Collection[str] | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
         """Run one signature.

@@ -15,14 +15,13 @@ import numpy.typing as npt
 
 from lading.errors import InvalidInstance, Unsupported
 from lading.predict.jsonvalues import to_array
-from lading.predict.signature import DT_STRING, Signature, TensorSpec, type_name
+from lading.predict.signature import DEFAULT_SIGNATURE, DT_STRING, Signature, TensorSpec, type_name
 
 Array = npt.NDArray[Any]
 
 SERVER_NAME = "lading"
 EXTENSIONS = ("binary_tensor_data",)
 PLATFORM = "tensorflow_savedmodel"
-DEFAULT_SIGNATURE = "serving_default"
 SIGNATURE_PARAMETER = "signature_name"
 """The request parameter that chooses a signature; the protocol has no word for it (our choice)."""
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+DEFAULT_SIGNATURE = "serving_default"
+"""The one that is asked when a request names none: tensorflow/cc/saved_model/signature_constants.h."""
 DT_STRING = 7
 DT_BFLOAT16 = 14
 

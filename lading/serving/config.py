@@ -95,6 +95,12 @@ class ServeConfig:
     request_log_rate: float = 0.01
     """The share of requests that is written, 0 to 1."""
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What every answer says of the process, by header (over gRPC: by the name of trailing metadata)."""
+        said = {"x-lading-revision": self.revision, "x-lading-model": self.model_diff_id}
+        return {name: text for name, text in said.items() if text}
+
     def __post_init__(self) -> None:
         least = {
             "timeout_seconds": 0.001, "max_body_bytes": 1, "max_queue": 0, "max_held_bytes": 1, "drain_seconds": 0,

@@ -18,9 +18,9 @@ from lading.serving.gate import Gate
 from lading.serving.grpc_calls import Method, read_request
 from lading.serving.grpc_health import CHECK, REQUEST, WATCH, Health
 from lading.serving.log import log
-from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 from lading.serving.pace import Pace
+from lading.serving.records import Asked, Records
 
 MOST_TEXT = 1024
 """Characters of an error's text, then ``...TRUNCATED``: tensorflow_serving/model_servers/grpc_status_util.cc."""
@@ -49,13 +49,13 @@ class GrpcServer:
         self._server.stop(grace_seconds).wait()
 
 
-def start_grpc(models: Models, config: ServeConfig, metrics: Metrics, gate: Gate) -> GrpcServer:
+def start_grpc(models: Models, config: ServeConfig, records: Records, gate: Gate) -> GrpcServer:
     """Serve TensorFlow Serving's gRPC API, the Open Inference Protocol and the standard health service.
 
     Args:
         models: Loaded.
         config: Its ``grpc_port`` must not be None.
-        metrics: Where calls that run a model are counted.
+        records: Where calls that run a model are written down.
         gate: Runs the models; the same for all protocols, so that their work is bounded together.
 
     Raises:
@@ -63,7 +63,7 @@ def start_grpc(models: Models, config: ServeConfig, metrics: Metrics, gate: Gate
     """
     health = Health(models.is_ready)
     table = {**grpc_tfs.methods(models, most_bytes=config.max_body_bytes), **grpc_oip.methods(models)}
-    calls = _Calls(table, config, metrics=metrics, gate=gate, models=models)
+    calls = _Calls(table, config, records=records, gate=gate, models=models)
     # A call that waits for the gate holds a thread here. Threads are made when they are needed.
     most_calls = gate.most_calls + _LIGHT_CALLS + _WATCHES
     server = grpc.server(
@@ -110,17 +110,16 @@ class _Calls:
         table: Mapping[str, Method],
         config: ServeConfig,
         *,
-        metrics: Metrics,
+        records: Records,
         gate: Gate,
         models: Models,
     ) -> None:
         self.table = table
         self._config = config
-        self._metrics = metrics
+        self._records = records
         self._gate = gate
         self._pace = Pace(models)
-        said = {"x-lading-revision": config.revision, "x-lading-model": config.model_diff_id}
-        self._said = tuple((key, text) for key, text in said.items() if text)
+        self._said = tuple(config.said.items())
 
     def handler(self, path: str, method: Method) -> Callable[[bytes, Any], bytes]:
         """What the library calls for a path, in a thread of its own."""
@@ -129,14 +128,16 @@ class _Calls:
             if self._said:
                 context.set_trailing_metadata(self._said)
             started = time.perf_counter()
-            model = ""
+            asked, answer = Asked(""), b""
             code, text = Code.OK, ""
             try:
                 request = read_request(method.request, data)
                 if method.model_of is None:
                     return _answer(method, request)
-                model = method.model_of(request)
-                return self._run(lambda: _answer(method, request), f"{path} {model}", size=len(data), context=context)
+                asked = method.model_of(request)
+                kind = f"{path} {asked.model}"
+                answer = self._run(lambda: _answer(method, request), kind, size=len(data), context=context)
+                return answer
             except LadingError as error:
                 code, text = code_of(error), str(error)
             except Exception as error:
@@ -145,8 +146,16 @@ class _Calls:
                 code, text = Code.INTERNAL, "internal error; the server's log says more"
             finally:
                 if method.model_of is not None:
-                    api, seconds = path.rpartition("/")[2], time.perf_counter() - started
-                    self._metrics.request(model=model, api=api, entrypoint="GRPC", code=code, seconds=seconds)
+                    self._records.called(
+                        path,
+                        asked,
+                        headers=lambda name: _metadata(context, name),
+                        request=data,
+                        response=answer,
+                        code=code,
+                        error=text,
+                        seconds=time.perf_counter() - started,
+                    )
             context.abort(grpc.StatusCode[code.name], _cut(text))
             raise AssertionError("abort raises")
 
@@ -177,6 +186,11 @@ class _Calls:
 
 def _answer(method: Method, request: Any) -> bytes:
     return bytes(method.call(request).SerializeToString())
+
+
+def _metadata(context: Any, name: str) -> str | None:
+    """The first value of a name in a call's metadata, which is text unless the name ends in ``-bin``."""
+    return next((value for key, value in context.invocation_metadata() if key == name), None)
 
 
 def _watcher(health: Health) -> Callable[[bytes, Any], Iterator[bytes]]:

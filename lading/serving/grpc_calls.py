@@ -6,6 +6,7 @@ from typing import Any
 
 from lading.errors import InvalidInstance
 from lading.predict.protos import message
+from lading.serving.records import Asked
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Method:
     """The name of its message."""
     call: Callable[[Any], Any]
     """The answer to a request, both messages; raises LadingError."""
-    model_of: Callable[[Any], str] | None = None
-    """For methods that run a model: its name in a request. These wait for a thread, and are counted."""
+    model_of: Callable[[Any], Asked] | None = None
+    """For methods that run a model: which one. These wait for a thread, and are counted and logged."""
 
 
 def read_request(name: str, data: bytes) -> Any:

@@ -16,6 +16,7 @@ from lading.predict.packed import read_packed, write_packed
 from lading.predict.protos import message
 from lading.serving.grpc_calls import Method
 from lading.serving.models import Models, Served
+from lading.serving.records import Asked
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +48,7 @@ def methods(models: Models) -> Mapping[str, Method]:
         f"/{SERVICE}/ModelReady": Method("inference.ModelReadyRequest", service.model_ready),
         f"/{SERVICE}/ServerMetadata": Method("inference.ServerMetadataRequest", service.server),
         f"/{SERVICE}/ModelMetadata": Method("inference.ModelMetadataRequest", service.model),
-        f"/{SERVICE}/ModelInfer": Method("inference.ModelInferRequest", service.infer, lambda r: str(r.model_name)),
+        f"/{SERVICE}/ModelInfer": Method("inference.ModelInferRequest", service.infer, _asked),
     }
 
 
@@ -78,16 +79,21 @@ class _Service:
         return message("inference.ModelMetadataResponse")(**about)
 
     def infer(self, request: Any) -> Any:
-        version = _version(request.model_version)
-        return self._models.use(lambda served: _infer(served, request), request.model_name, version)
+        return self._models.use(lambda served: _infer(served, request), *_asked(request))
+
+
+def _asked(request: Any) -> Asked:
+    return Asked(request.model_name, _version(request.model_version))
 
 
 def _version(text: str) -> int | None:
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or int(text) >= 2**63:
-        raise InvalidInstance(f"expected a model version that is a number, received {text!r}")
-    return int(text)
+    # Python makes no number of thousands of digits.
+    digits = text.lstrip("0") or "0"
+    if not (text.isascii() and text.isdigit()) or len(digits) > 19 or int(digits) >= 2**63:
+        raise InvalidInstance(f"expected a model version that is a number, received {text[:40]!r}")
+    return int(digits)
 
 
 def _infer(served: Served, request: Any) -> Any:

@@ -11,13 +11,14 @@ from lading.errors import EngineError, InvalidInstance, Unsupported
 from lading.predict import Signature, TensorSpec, classify, tensor_protos
 from lading.predict.examples import examples_from_input
 from lading.predict.protos import message
+from lading.predict.signature import DEFAULT_SIGNATURE
 from lading.serving.grpc_calls import Method, names, text_of
 from lading.serving.model_config import to_model_configs
 from lading.serving.models import Models, Served
+from lading.serving.records import Asked
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
-DEFAULT_SIGNATURE = "serving_default"
 _SIGNATURES = "signature_def"
 _CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
@@ -33,26 +34,35 @@ def methods(models: Models, *, most_bytes: int) -> Mapping[str, Method]:
     """
     service = _Service(models, most_bytes)
     return {
-        f"/{PREDICTION}/Predict": _method("Predict", service.predict, _name),
-        f"/{PREDICTION}/Classify": _method("Classification", service.classify, _name),
-        f"/{PREDICTION}/Regress": _method("Regression", service.regress, _name),
-        f"/{PREDICTION}/MultiInference": _method("MultiInference", service.multi_inference, _first_name),
+        f"/{PREDICTION}/Predict": _method("Predict", service.predict, _model),
+        f"/{PREDICTION}/Classify": _method("Classification", service.classify, _model),
+        f"/{PREDICTION}/Regress": _method("Regression", service.regress, _model),
+        f"/{PREDICTION}/MultiInference": _method("MultiInference", service.multi_inference, _first_model),
         f"/{PREDICTION}/GetModelMetadata": _method("GetModelMetadata", service.metadata, None),
         f"/{MODEL}/GetModelStatus": _method("GetModelStatus", service.status, None),
         f"/{MODEL}/HandleReloadConfigRequest": _method("ReloadConfig", service.reload, None),
     }
 
 
-def _method(name: str, call: Callable[[Any], Any], model_of: Callable[[Any], str] | None) -> Method:
+def _method(name: str, call: Callable[[Any], Any], model_of: Callable[[Any], Asked] | None) -> Method:
     return Method(f"tensorflow.serving.{name}Request", call, model_of)
 
 
-def _name(request: Any) -> str:
-    return str(request.model_spec.name)
+def _asked(spec: Any) -> Asked:
+    choice = spec.WhichOneof("version_choice")
+    return Asked(
+        spec.name,
+        spec.version.value if choice == "version" else None,
+        spec.version_label if choice == "version_label" else None,
+    )
 
 
-def _first_name(request: Any) -> str:
-    return str(request.tasks[0].model_spec.name) if request.tasks else ""
+def _model(request: Any) -> Asked:
+    return _asked(request.model_spec)
+
+
+def _first_model(request: Any) -> Asked:
+    return _asked(request.tasks[0].model_spec) if request.tasks else Asked("")
 
 
 class _Service:
@@ -129,9 +139,7 @@ class _Service:
     def _use(self, spec: Any, call: Callable[[Served], T]) -> T:
         if not spec.name:
             raise InvalidInstance("ModelSpec has no name specified.")
-        choice = spec.WhichOneof("version_choice")
-        version = spec.version.value if choice == "version" else None
-        return self._models.use(call, spec.name, version, spec.version_label if choice == "version_label" else None)
+        return self._models.use(call, *_asked(spec))
 
 
 def _spec(request: Any) -> Any:

@@ -7,19 +7,17 @@ use is known at once.
 
 import asyncio
 import contextlib
-import errno
 import importlib
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 
-from lading.errors import EngineError
 from lading.serving.config import ServeConfig
+from lading.serving.listener import reserve
 from lading.serving.log import log
 from lading.serving.models import Models
 from lading.serving.records import Records
@@ -42,7 +40,7 @@ def serve(config: ServeConfig) -> None:
     with contextlib.ExitStack() as ending:
         reserved = None
         if config.port is not None:
-            reserved = ending.enter_context(_reserve(config.host, config.port))
+            reserved = ending.enter_context(reserve(config.host, config.port))
         records = Records(config)
         ending.callback(records.close)
         models = Models(config, metrics=records.metrics)
@@ -81,20 +79,3 @@ def _in_background(load: Callable[[], None], told: "SimpleQueue[str]") -> "Futur
 
     threading.Thread(target=run, name="load-models", daemon=True).start()
     return future
-
-
-def _reserve(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, which does not listen: until it does, connections are refused."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reserved = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((host, port))
-    except OSError as error:
-        reserved.close()
-        if error.errno == errno.EADDRINUSE:
-            raise EngineError(
-                f"port {port} on {host} is in use by another process: stop that one, or choose another port with --port"
-            ) from error
-        raise EngineError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
-    return reserved

@@ -10,12 +10,12 @@ from urllib.parse import quote
 from lading import __version__
 from lading.errors import LadingError
 from lading.predict import Signature, oip
+from lading.predict.signature import DEFAULT_SIGNATURE
 from lading.serving import samples
 from lading.serving.config import ServeConfig
 from lading.serving.errors import CONTENT_TOO_LARGE, REQUEST_TIMEOUT, Code
 from lading.serving.models import Models, Served
 from lading.serving.schemas import (
-    DEFAULT_SIGNATURE,
     SHARED,
     Schema,
     described,
@@ -159,7 +159,7 @@ def _infer(served: Served) -> Json | None:
     if not signatures:
         return None
     callable_ones = [each for each in served.model.signatures.values() if each.is_callable]
-    default = oip.DEFAULT_SIGNATURE if len(callable_ones) > 1 else callable_ones[0].name
+    default = DEFAULT_SIGNATURE if len(callable_ones) > 1 else callable_ones[0].name
     requests = [infer_request(each, is_default=each.name == default) for each in signatures]
     answers = [infer_response(served.name, each) for each in signatures]
     examples: Json = {}

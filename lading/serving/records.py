@@ -1,23 +1,46 @@
 """What is written down about requests that were answered: numbers, lines in the log, a sample in a file."""
 
+from typing import NamedTuple
+
 from lading import __version__
 from lading.errors import InvalidInstance, NotFound
 from lading.serving.answers import Answer
 from lading.serving.config import ServeConfig
+from lading.serving.errors import Code
 from lading.serving.exchange import Exchange as HttpExchange
 from lading.serving.gate import Gate
-from lading.serving.log import AccessLog, request_context
+from lading.serving.log import AccessLog, Headers, request_context
 from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 from lading.serving.request_log import Exchange, RequestLog
 from lading.serving.routes import Route
 
 
+class Asked(NamedTuple):
+    """Which model a request is for."""
+
+    model: str
+    """Empty for the only one."""
+    version: int | None = None
+    label: str | None = None
+
+
+class _Record(NamedTuple):
+    """An answer, whatever protocol it was given over."""
+
+    path: str
+    status: int
+    seconds: float
+    request: bytes
+    response: bytes
+    error: str = ""
+
+
 class Records:
     """The records of a process; ``close`` them at its end.
 
     Attributes:
-        metrics: The numbers; gRPC counts into the same.
+        metrics: The numbers.
     """
 
     def __init__(self, config: ServeConfig) -> None:
@@ -46,41 +69,86 @@ class Records:
         self.metrics.request(model=route.model, api=route.verb, entrypoint="REST", code=answer.code, seconds=seconds)
         line = self._access.wants(answer.status, seconds)
         sample = self._requests is not None and route.runs_model and self._requests.wants()
-        if not line and not sample:
-            return
-        context = request_context(exchange.headers.get, project=self._project)
-        if line:
-            self._access.write(
-                context,
-                method=exchange.method,
-                path=exchange.path,
-                status=answer.status,
-                seconds=seconds,
-                sizes=(len(body), len(answer.body)),
-                error=answer.body.decode(errors="replace") if answer.status >= 500 else "",
+        if line or sample:
+            error = answer.body.decode(errors="replace") if answer.status >= 500 else ""
+            record = _Record(exchange.path, answer.status, seconds, body, answer.body, error)
+            context = request_context(exchange.headers.get, project=self._project)
+            if line:
+                self._write_line(record, context, exchange.method)
+            if sample:
+                self._write_sample(record, context, Asked(route.model, route.version, route.label))
+
+    def called(
+        self,
+        path: str,
+        asked: Asked,
+        *,
+        headers: Headers,
+        request: bytes,
+        response: bytes,
+        code: Code,
+        error: str,
+        seconds: float,
+    ) -> None:
+        """Write down an answer over gRPC.
+
+        Args:
+            path: ``/package.Service/Method``.
+            asked: Which model was to answer.
+            headers: The call's metadata.
+            request: The message as it came.
+            response: The message as it was sent; empty if the call failed.
+            code: What the call ended with.
+            error: What the client was told, if it failed.
+            seconds: How long it took.
+        """
+        api = path.rpartition("/")[2]
+        self.metrics.request(model=asked.model, api=api, entrypoint="GRPC", code=code, seconds=seconds)
+        line = self._access.wants(code.http, seconds)
+        sample = self._requests is not None and self._requests.wants()
+        if line or sample:
+            told = error if code.http >= 500 else ""
+            record = _Record(path, code.http, seconds, request, response, told)
+            context = request_context(headers, project=self._project)
+            if line:
+                self._write_line(record, context, "POST")
+            if sample:
+                self._write_sample(record, context, asked)
+
+    def _write_line(self, record: _Record, context: dict[str, object], method: str) -> None:
+        self._access.write(
+            context,
+            method=method,
+            path=record.path,
+            status=record.status,
+            seconds=record.seconds,
+            sizes=(len(record.request), len(record.response)),
+            error=record.error,
+        )
+
+    def _write_sample(self, record: _Record, context: dict[str, object], asked: Asked) -> None:
+        assert self._requests is not None
+        name = asked.model or next(iter(self._names()), "")
+        self._requests.write(
+            Exchange(
+                model=name,
+                version=self._version(name, asked),
+                path=record.path,
+                request=record.request,
+                response=record.response,
+                status=record.status,
+                seconds=record.seconds,
+                request_id=str(context["request_id"]),
             )
-        if self._requests is not None and sample:
-            name = route.model or next(iter(self._names()), "")
-            self._requests.write(
-                Exchange(
-                    model=name,
-                    version=self._version(name, route),
-                    path=exchange.path,
-                    request=body,
-                    response=answer.body,
-                    status=answer.status,
-                    seconds=seconds,
-                    request_id=str(context["request_id"]),
-                )
-            )
+        )
 
     def _names(self) -> list[str]:
         return self._models.names() if self._models is not None else []
 
-    def _version(self, name: str, route: Route) -> int:
+    def _version(self, name: str, asked: Asked) -> int:
         """The version that answers such a request now; 0 for none."""
         try:
-            return self._models.find(name, route.version, route.label).version if self._models is not None else 0
+            return self._models.find(name, asked.version, asked.label).version if self._models is not None else 0
         except (NotFound, InvalidInstance):
             return 0
 

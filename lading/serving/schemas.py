@@ -12,11 +12,10 @@ import numpy as np
 
 from lading.predict import Signature, TensorSpec
 from lading.predict.oip import SIGNATURE_PARAMETER, datatype
-from lading.predict.signature import type_name
+from lading.predict.signature import DEFAULT_SIGNATURE, type_name
 
 Schema = dict[str, Any]
 
-DEFAULT_SIGNATURE = "serving_default"
 MOST_RANKS = 5
 """For an input of unknown rank the schema has so many alternatives, from a bare value on."""
 

@@ -137,10 +137,9 @@ class _Http:
         from lading.serving.app import App
 
         self.app = App(models, config, gate=gate, records=records)
-        said = {"x-lading-revision": config.revision, "x-lading-model": config.model_diff_id}
         self._listener = Listener(
             self.app,
-            said={name: text for name, text in said.items() if text},
+            said=config.said,
             most_connections=max(1, allow_open_files(MOST_CONNECTIONS + FILES_KEPT) - FILES_KEPT),
         )
         records.metrics.gauge(
@@ -185,7 +184,7 @@ def _start_grpc(models: Models, config: ServeConfig, records: Records, gate: Gat
             from lading.serving.grpc import start_grpc
         except ImportError as error:
             raise EngineError("gRPC needs a library that is not installed: pip install 'lading[grpc]'") from error
-        server = start_grpc(models, config, records.metrics, gate)
+        server = start_grpc(models, config, records, gate)
     except LadingError as error:
         if config.grpc_required:
             raise

@@ -11,6 +11,7 @@ from typing import Any
 from lading.errors import InvalidData, InvalidInput, InvalidModel, LadingError
 from lading.predict import Model
 from lading.predict.jsonvalues import to_inputs
+from lading.predict.signature import DEFAULT_SIGNATURE
 from lading.predict.tf_record import read_records
 from lading.values import GoldenRequest
 
@@ -90,7 +91,7 @@ def _predict(model: Model, request: Any) -> None:
     from lading.predict.tensor_protos import to_array
 
     inputs = {name: to_array(proto, name, most_bytes=_MOST_BYTES) for name, proto in request.inputs.items()}
-    model.predict(inputs, signature=request.model_spec.signature_name or "serving_default")
+    model.predict(inputs, signature=request.model_spec.signature_name or DEFAULT_SIGNATURE)
 
 
 def _classify(model: Model, request: Any) -> None:

@@ -11,15 +11,15 @@ from lading.predict.protos import message
 from lading.serving.config import ModelConfig, ServeConfig
 from lading.serving.gate import Gate
 from lading.serving.grpc import GrpcServer, start_grpc
-from lading.serving.metrics import Metrics
 from lading.serving.models import Models
+from lading.serving.records import Records
 
 
 @dataclass
 class Running:
     server: GrpcServer
     models: Models
-    metrics: Metrics
+    records: Records
     gate: Gate
     channel: grpc.Channel
 
@@ -34,16 +34,18 @@ class Running:
 @contextmanager
 def serving(*configs: ModelConfig, threads: int = 2, max_queue: int = 8, **settings: Any) -> Iterator[Running]:
     config = ServeConfig(models=configs, host="127.0.0.1", grpc_port=0, poll_seconds=0, max_queue=max_queue, **settings)
-    models = Models(config)
-    metrics = Metrics(models.names)
+    records = Records(config)
+    models = Models(config, metrics=records.metrics)
     models.load()
     try:
         with Gate(threads, max_queue, config.max_held_bytes) as gate:
-            server = start_grpc(models, config, metrics, gate)
+            records.watch(models, gate)
+            server = start_grpc(models, config, records, gate)
             try:
                 with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-                    yield Running(server, models, metrics, gate, channel)
+                    yield Running(server, models, records, gate, channel)
             finally:
                 server.stop(0)
     finally:
         models.close()
+        records.close()

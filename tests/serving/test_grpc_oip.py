@@ -1,6 +1,8 @@
 """The Open Inference Protocol over gRPC, and what holds for every gRPC service of the server."""
 
+import base64
 import concurrent.futures
+import json
 import socket
 import threading
 import time
@@ -216,7 +218,7 @@ def test_a_busy_model_blocks_neither_health_nor_the_end_of_the_time_allowed(mixe
             codes = sorted(call.result()[0] for call in calls)
         # One runs, one waits, and the third finds no place.
         assert codes == ["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", "UNAVAILABLE"]
-        page = running.metrics.render().decode()
+        page = running.records.metrics.render().decode()
         assert 'api="ModelInfer",entrypoint="GRPC",code="UNAVAILABLE"} 1' in page
 
 
@@ -253,10 +255,10 @@ def test_a_port_in_use_is_named(running: Running) -> None:
         port = taken.getsockname()[1]
         config = ServeConfig(models=(), host="127.0.0.1", grpc_port=port)
         with pytest.raises(EngineError, match=f"port {port} of 127.0.0.1: is it in use"):
-            start_grpc(running.models, config, running.metrics, running.gate)
+            start_grpc(running.models, config, running.records, running.gate)
     config = ServeConfig(models=(), host="127.0.0.1", grpc_port=running.server.port)
     with pytest.raises(EngineError, match=f"port {running.server.port} of"):
-        start_grpc(running.models, config, running.metrics, running.gate)
+        start_grpc(running.models, config, running.records, running.gate)
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -264,3 +266,32 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_calls_are_in_the_log_and_in_the_request_log(
+    half_plus_two_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, sample = ModelConfig("half", str(half_plus_two_model)), tmp_path / "sample"
+    request = message("inference.ModelInferRequest")(
+        model_name="half",
+        inputs=[{"name": "x", "datatype": "FP32", "shape": [1, 1], "contents": {"fp32_contents": [1.0]}}],
+    )
+    traced = (("x-request-id", "r1"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"))
+    with serving(model, access_log="all", request_log=sample, request_log_rate=1.0) as running:
+        path = f"{SERVICE}/ModelInfer"
+        running.call(path, request, "inference.ModelInferResponse", metadata=traced)
+        request.model_version = "9" * 5000  # more digits than Python makes a number of
+        assert refused(lambda: running.call(path, request, "inference.ModelInferResponse"))[0] == "INVALID_ARGUMENT"
+        assert ask(running, "ServerLive").live  # runs no model: no line
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    calls = [line for line in lines if line["message"] == "request"]
+    assert [(call["httpRequest"]["requestUrl"], call["httpRequest"]["status"]) for call in calls] == [
+        (path, 200),
+        (path, 400),
+    ]
+    assert calls[0]["request_id"] == "r1"
+    assert calls[0]["logging.googleapis.com/trace"] == "a" * 32
+    first, _ = (json.loads(line) for line in sample.read_text().splitlines())
+    assert (first["model"], first["version"], first["path"], first["status"]) == ("half", 1, path, 200)
+    assert first["request_id"] == "r1"
+    assert b"half" in base64.b64decode(first["request_b64"])

@@ -33,7 +33,7 @@ def answers(
         command = [sys.executable, CLIENT, str(running.server.port), str(base)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert not done.returncode, done.stderr
-        page = running.metrics.render().decode()
+        page = running.records.metrics.render().decode()
     return {**json.loads(done.stdout), "metrics": {"value": page}}
 
 

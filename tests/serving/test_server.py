@@ -16,6 +16,9 @@ import pytest
 import requests
 from served import Served, serving
 
+from lading.errors import EngineError
+from lading.serving.listener import Listener, reserve
+
 
 @pytest.fixture(scope="module")
 def served(mlp_model: Path, mixed_model: Path) -> Iterator[Served]:
@@ -186,6 +189,16 @@ def test_a_port_in_use_is_named(mlp_model: Path) -> None:
         code, said = ends(f"m={mlp_model}", "--host", "127.0.0.1", "--port", str(port))
     assert code == 3
     assert re.search(rf"port {port} on 127.0.0.1 is in use .* choose another port with --port", said)
+
+
+def test_a_port_that_another_took_meanwhile_is_named() -> None:
+    app: Any = None
+    with reserve("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with reserve("127.0.0.1", port) as second:  # as long as nobody listens both may be bound
+            first.listen()
+            with pytest.raises(EngineError, match=f"port {port} on 127.0.0.1 is in use by another process"):
+                Listener(app, said={}, most_connections=1).start(second)
 
 
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
