@@ -1,7 +1,7 @@
 """Repeated fields of protobuf whose encoding is an array's memory: read and written whole.
 
-Element by element protobuf makes a Python object of each number, which costs 30 to 50 µs for an image of 784 floats; as
-bytes it is 2 µs. Encoding: https://protobuf.dev/programming-guides/encoding/#packed.
+Element by element protobuf makes a Python object of each number, which costs many times what copying the bytes does.
+Encoding: https://protobuf.dev/programming-guides/encoding/#packed.
 """
 
 from typing import Any

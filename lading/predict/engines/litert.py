@@ -66,7 +66,7 @@ class _Interpreter:
         }
 
     def run(self, signature: str, arrays: Sequence[Array]) -> list[Array]:
-        # Three calls of 0.4 µs beside those that a small model needs to compute: what is added here is felt.
+        # A small model computes for a few microseconds: what is added here is felt.
         plan = self._plans[signature]
         if plan.shapes != [array.shape for array in arrays]:
             self._resize(plan, arrays)

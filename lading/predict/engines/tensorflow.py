@@ -147,8 +147,8 @@ class Session:
 
 
 def _config(threads: int, *, inline: bool) -> bytes:
-    # -1: operations run in the thread that asks. Handing them to TensorFlow's own threads cost a small model twice its
-    # time (130 against 46 µs) and more than twice its processor time; and other requests keep the processors busy.
+    # -1: operations run in the thread that asks. Handing them to TensorFlow's own threads cost a small model several
+    # times its time (``benchmarks/request_parts.py``); and other requests keep the processors busy.
     config = message("tensorflow.ConfigProto")(
         intra_op_parallelism_threads=threads, inter_op_parallelism_threads=-1 if inline else threads
     )
