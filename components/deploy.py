@@ -27,7 +27,7 @@ def deploy(
         service: Name of the service; it is created when it does not exist.
         release_id: Names this release; promote and settle take the same.
         target: Where the service lives.
-        settings: A JSON object: {"env": {"NAME": "value"}, "startup_seconds": 60}.
+        settings: How the revision runs, as a JSON object such as {"memory": "512Mi", "env": {"NAME": "value"}}.
         timeout_seconds: How long the candidate may take to become ready.
 
     Returns:
@@ -46,8 +46,8 @@ def deploy(
 
     from lading.deploy import deploy_candidate
     from lading.files import write_atomic
-    from lading.targets.base import Settings
     from lading.targets.connect import connect
+    from lading.targets.settings import Settings
     from lading.values import to_json
     from lading.wait import Deadline
 

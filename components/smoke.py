@@ -31,17 +31,22 @@ def smoke(
             `timeout_seconds`.
         InvalidInput: `candidate` or `golden` is not what `deploy` and `train` write.
     """
+    import os
     from pathlib import Path
 
     from lading.files import write_atomic
     from lading.results import Candidate
     from lading.smoke import smoke_test
+    from lading.targets.base import candidate_door
+    from lading.targets.connect import connect
     from lading.values import GoldenRequest, from_json, to_json
     from lading.wait import Deadline
 
+    deployed = from_json(Path(candidate.path).read_text(), Candidate)
     verdict = smoke_test(
-        from_json(Path(candidate.path).read_text(), Candidate),
+        deployed,
         GoldenRequest.read_all(Path(golden.path).read_text()),
+        door=candidate_door(connect(deployed.target, environ=os.environ), deployed),
         deadline=Deadline.after(timeout_seconds),
     )
     write_atomic(Path(report.path), to_json(verdict))

@@ -2,7 +2,8 @@
 
 from lading.errors import RolloutInProgress
 from lading.results import Candidate
-from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Settings, Target, undo
+from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Target, undo
+from lading.targets.settings import Settings
 from lading.values import ImageRef
 from lading.wait import Deadline
 
@@ -16,6 +17,7 @@ def deploy_candidate(
     release_id: str,
     model_diff_id: str,
     settings: Settings,
+    model: str = "",
     deadline: Deadline,
 ) -> Candidate:
     """Deploy an image as the candidate of a service.
@@ -31,14 +33,17 @@ def deploy_candidate(
         release_id: Names this release; a later step with the same id continues it.
         model_diff_id: What the revision must say of the model it serves.
         settings: How the revision runs.
+        model: Name of the model on the server. Default: the last part of the image's repository.
         deadline: When to give up.
 
     Raises:
         InvalidReference: the image has no digest.
+        InvalidInput: the target does not have one of the settings.
         RolloutInProgress: another release of the service is open.
         RevisionFailed: the revision will not start; the service is as it was.
     """
-    ImageRef.parse(image)
+    reference = ImageRef.parse(image)
+    settings.check(target.capabilities.settings, target_name)
     known = _settled(target, service, release_id, deadline)
     # A repeated step continues its own release, and must keep what that release restores.
     continued = known.rollout if known and known.rollout and known.rollout.open else None
@@ -55,6 +60,7 @@ def deploy_candidate(
         url=line.url,
         service_url=state.url,
         first_release=not before,
+        model=model or reference.repository.rsplit("/", 1)[-1],
     )
 
 

@@ -95,6 +95,51 @@ class ConvertReport:
 
 
 @dataclass(frozen=True)
+class ScanFinding:
+    """Something in a model that is worth a look."""
+
+    rule: str
+    """What kind of thing: ``op/file-write``, ``files/symlink``."""
+    severity: str
+    """``info``, ``low``, ``medium``, ``high`` or ``critical``."""
+    where: str
+    """A file, or signature, function and operation: ``signature serving_default › __inference_f_7 › WriteFile``."""
+    text: str
+    """What it is, and what it can do."""
+    advice: str
+    """What to do about it."""
+    count: int = 1
+    """How many there are like it, in the same place."""
+    accepted: str = ""
+    """Why it does not count; empty when it does."""
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """The verdict on what a SavedModel holds, read without running it."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+    """One for each part of the model, in words."""
+    findings: tuple[ScanFinding, ...]
+    """The gravest first."""
+    engine: str
+    """What is to run it: ``tensorflow`` or ``litert``."""
+    fail_on: str
+    """The verdict is negative from this severity on."""
+    operations: dict[str, int]
+    """How often each operation occurs, in all graphs and functions."""
+    functions: int
+    signatures: tuple[str, ...]
+    files: dict[str, FileDigest]
+    """Every file, by its path in the model."""
+    versions: dict[str, str]
+    """Of lading, of the list of operations, and of the TensorFlow that wrote the model."""
+    seconds: float
+    """Wall-clock time."""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A deployed revision that takes no public traffic yet."""
 
@@ -112,6 +157,8 @@ class Candidate:
     """Where the service answers, by its traffic split."""
     first_release: bool
     """Whether the service did not exist before this release."""
+    model: str = ""
+    """Name of the model on the server."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +223,50 @@ class PackagedImage:
     """Digest of the uncompressed model layer: the identity of the model, whatever its compression."""
     model_bytes: int
     """Size of the model layer."""
+    base: str = ""
+    """The image below, ``repository@sha256:…``; empty for the base ``host``."""
+    runtime: str = "host"
+    """The server in the image: ``host``, ``lading`` or ``tf-serving``."""
+    sent_bytes: int = 0
+    """What had to be moved to where the image is; the rest was there."""
+
+
+@dataclass(frozen=True)
+class SignedImage:
+    """An image that bears a signature."""
+
+    image: str
+    """``repository@sha256:…``."""
+    key: str
+    """SHA-256 of the public key: 64 hex digits."""
+    signed: bool
+    """False when it bore the key's signatures before."""
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The verdict on where an image comes from: is it signed, are the statements about it, and is all of it there?"""
+
+    passed: bool
+    checks: tuple[Check, ...]
+    image: str
+    """``repository@sha256:…``."""
+    key: str
+    """SHA-256 of the public key that had to vouch for it: 64 hex digits."""
+
+
+@dataclass(frozen=True)
+class PushedImage:
+    """An image that was copied from one place to another."""
+
+    image: str
+    """``repository@sha256:…``, where it is now; the digest is the same as before."""
+    statements: int = 0
+    """Signatures, SBOMs and the like that were attached to it, and were copied too."""
+    sent_bytes: int = 0
+    """What had to be moved."""
+    found_bytes: int = 0
+    """What was there, or the registry took from another of its repositories."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +366,7 @@ class TrainingReport:
     """For each signature ``{"inputs": {NAME: {"dtype", "shape"}}, "outputs": …}``; null is a dimension that varies."""
 
 
-Verdict = EvaluationReport | SmokeReport | ConvertReport
+Verdict = EvaluationReport | SmokeReport | ConvertReport | ScanReport | VerifyReport
 
 
 def verdict_from_json(text: str | bytes) -> Verdict:
@@ -289,4 +380,6 @@ def verdict_from_json(text: str | bytes) -> Verdict:
         return from_json(text, SmokeReport)
     if f'"kind": "{ConvertReport.__name__}"' in start:
         return from_json(text, ConvertReport)
+    if f'"kind": "{ScanReport.__name__}"' in start:
+        return from_json(text, ScanReport)
     return from_json(text, EvaluationReport)

@@ -8,9 +8,9 @@ from typing import Any
 import requests
 
 from lading.errors import NotFound, RemoteError
-from lading.http import Client
 from lading.results import Candidate, SmokeAnswer, SmokeReport
-from lading.values import Check, GoldenRequest, ImageRef
+from lading.targets.door import Door
+from lading.values import Check, GoldenRequest
 from lading.wait import Deadline, poll
 
 MAX_MEDIAN_MILLISECONDS = 1000.0
@@ -21,8 +21,8 @@ def smoke_test(
     candidate: Candidate,
     golden: tuple[GoldenRequest, ...],
     *,
+    door: Door,
     deadline: Deadline,
-    client: Client | None = None,
     max_median_milliseconds: float = MAX_MEDIAN_MILLISECONDS,
 ) -> SmokeReport:
     """Send each golden request to the candidate alone and compare its answer with the golden one.
@@ -33,20 +33,22 @@ def smoke_test(
     Args:
         candidate: What ``deploy`` returned.
         golden: Requests with known answers.
+        door: The way to the candidate alone: ``Target.door``.
         deadline: When to give up.
-        client: Sends the requests; its base URL is the candidate's.
         max_median_milliseconds: Largest median time of an answer, in milliseconds.
 
     Raises:
         ServiceUnreachable: nothing answers at the candidate's URL.
         DeadlineExceeded: the candidate does not become ready, or does not answer, in time.
     """
-    client = client or Client(candidate.url)
-    poll(lambda: _ready(client, deadline), deadline=deadline, what=f"revision {candidate.revision} to be ready")
-    name = ImageRef.parse(candidate.image).repository.rsplit("/", 1)[-1]
+    poll(
+        lambda: True if door.is_ready(deadline=deadline) else None,
+        deadline=deadline,
+        what=f"revision {candidate.revision} to be ready",
+    )
     answers, identities = [], set()
     for request in golden:
-        answer, identity = _ask(client, f"/v1/models/{name}:predict", request, deadline)
+        answer, identity = _ask(door, request, deadline)
         answers.append(answer)
         identities.add(identity)
     median = statistics.median(answer.milliseconds for answer in answers) if answers else 0.0
@@ -69,20 +71,12 @@ def smoke_test(
     )
 
 
-def _ready(client: Client, deadline: Deadline) -> bool | None:
-    try:
-        client.request("GET", "/v2/health/ready", deadline=deadline, retry=False)
-    except RemoteError:
-        return None
-    return True
-
-
-def _ask(client: Client, path: str, golden: GoldenRequest, deadline: Deadline) -> tuple[SmokeAnswer, tuple[str, str]]:
+def _ask(door: Door, golden: GoldenRequest, deadline: Deadline) -> tuple[SmokeAnswer, tuple[str, str]]:
     """Send one request; return how it went, and which revision and model answered."""
     body = {"signature_name": golden.signature, "inputs": golden.request}
     start = time.perf_counter()
     try:
-        answer = client.request("POST", path, json=body, deadline=deadline)
+        answer = door.predict(body, deadline=deadline)
     except (RemoteError, NotFound) as error:
         # The revision answered, wrongly: that is a verdict, not a failure of the test.
         return _judged(golden, {}, start, str(error)), ("", "")

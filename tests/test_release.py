@@ -31,8 +31,9 @@ from lading.results import Candidate, SmokeReport
 from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.smoke import smoke_test
-from lading.targets.base import Phase, Rollout, Settings, Target
+from lading.targets.base import Phase, Rollout, Target, candidate_door
 from lading.targets.connect import connect
+from lading.targets.settings import Settings
 from lading.values import GoldenRequest
 from lading.wait import Deadline, poll
 
@@ -73,7 +74,7 @@ class World:
         )
 
     def smoke(self, candidate: Candidate) -> SmokeReport:
-        return smoke_test(candidate, GOLDEN, deadline=self.deadline)
+        return smoke_test(candidate, GOLDEN, door=candidate_door(self.target, candidate), deadline=self.deadline)
 
     def release(self, image: tuple[str, str], release: str) -> Candidate:
         candidate = self.deploy(image, release)
@@ -163,7 +164,7 @@ def test_smoke_needs_something_that_answers(world: World) -> None:
     candidate = world.deploy(world.image(RIGHT))
     stop(world.state, deadline=world.deadline)
     with pytest.raises(ServiceUnreachable):
-        smoke_test(candidate, GOLDEN, deadline=Deadline.after(2))
+        smoke_test(candidate, GOLDEN, door=candidate_door(world.target, candidate), deadline=Deadline.after(2))
 
 
 def test_an_undone_first_release_leaves_no_service(world: World) -> None:
@@ -304,7 +305,7 @@ def test_a_write_on_an_outdated_state_is_a_conflict(world: World) -> None:
 
 
 def test_names_that_mean_nothing_are_refused(world: World) -> None:
-    with pytest.raises(InvalidReference, match=r"expected a target \(local:\), received 'moon:'"):
+    with pytest.raises(InvalidReference, match=r"expected a target \(local:, cloudrun:.*, received .moon:"):
         connect("moon:", environ=world.environ)
     with pytest.raises(InvalidReference, match="expected an image by digest"):
         world.deploy(("lading.local/tiny:latest", ""))
@@ -322,8 +323,8 @@ def test_without_a_local_target_it_says_how_to_start_one(tmp_path: Path) -> None
     [
         ("{", "expected settings as a JSON object"),
         ("[]", "expected settings as a JSON object"),
-        ('{"memory": "1Gi", "env": {"A": 1}, "startup_seconds": 0}',
-         "unknown setting 'memory' .*; env: expected an object of strings.*; startup_seconds: expected a whole number"),
+        ('{"memroy": "1Gi", "env": {"A": 1}, "startup_seconds": 0}',
+         "unknown setting 'memroy' .*; env: expected an object of strings.*; startup_seconds: expected a whole number"),
     ],
 )  # fmt: skip
 def test_settings_are_checked_all_at_once(text: str, message: str) -> None:
@@ -332,7 +333,13 @@ def test_settings_are_checked_all_at_once(text: str, message: str) -> None:
 
 
 def test_settings_take_the_floats_that_kfp_makes_of_integers() -> None:
-    assert Settings.parse('{"startup_seconds": 90.0, "env": {"A": "b"}}') == Settings({"A": "b"}, 90)
+    settings = Settings.parse('{"startup_seconds": 90.0, "cpu": 2.0, "env": {"A": "b"}}')
+    assert settings == Settings(env={"A": "b"}, cpu="2", startup_seconds=90)
+
+
+def test_a_setting_that_the_target_does_not_have_is_refused(world: World) -> None:
+    with pytest.raises(InvalidInput, match=r"local: has no cpu_boost, memory \(it has: env, startup_seconds\)"):
+        world.deploy(world.image(RIGHT), memory="1Gi", cpu_boost=True)
 
 
 def expire(world: World) -> None:

@@ -75,7 +75,7 @@ def _deploy(args: argparse.Namespace) -> int:
     from lading.deploy import deploy_candidate
     from lading.files import state_dir, write_atomic
     from lading.oci.layout import ImageStore
-    from lading.targets.base import Settings
+    from lading.targets.settings import Settings
     from lading.values import ImageRef, to_json
 
     image = ImageStore(state_dir(os.environ) / "local" / "images").read(ImageRef.parse(args.image))
@@ -99,12 +99,13 @@ def _smoke(args: argparse.Namespace) -> int:
     from lading.files import write_atomic
     from lading.results import Candidate
     from lading.smoke import smoke_test
+    from lading.targets.base import candidate_door
     from lading.values import GoldenRequest, from_json, to_json
-    from lading.wait import Deadline
 
     candidate = from_json(read_text(args.candidate), Candidate)
     golden = GoldenRequest.read_all(read_text(args.golden))
-    verdict = smoke_test(candidate, golden, deadline=Deadline.after(args.timeout))
+    target, deadline = _connect(candidate.target, args.timeout)
+    verdict = smoke_test(candidate, golden, door=candidate_door(target, candidate), deadline=deadline)
     if args.out:
         write_atomic(args.out, to_json(verdict))
     return emit_verdict(args, verdict)

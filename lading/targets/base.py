@@ -6,14 +6,17 @@ locking.
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from lading.errors import InvalidInput, InvalidReference
-from lading.results import TrafficTarget
+from lading.errors import InvalidReference
+from lading.results import Candidate, TrafficTarget
+from lading.targets.door import Door
+from lading.targets.settings import Settings
 from lading.wait import Deadline
 
 
@@ -49,6 +52,8 @@ class Rollout:
     phase: Phase
     expires: float
     """Seconds since the epoch after which an open release counts as abandoned."""
+    reason: str = ""
+    """Why the traffic changes, for the history."""
 
     @property
     def open(self) -> bool:
@@ -89,6 +94,38 @@ class Rollout:
         return replace(self, phase=phase, expires=time.time() + lease_seconds)
 
 
+MOST_CHANGES = 10
+"""So many changes of traffic are remembered with a service."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of traffic that was made."""
+
+    time: float
+    """Seconds since the epoch."""
+    release_id: str
+    traffic: tuple[TrafficTarget, ...]
+    """The split that it led to, without tags."""
+    reason: str
+
+    @staticmethod
+    def to_annotation(history: "tuple[Change, ...]") -> str:
+        """The JSON text stored on the target."""
+        return json.dumps(
+            [[round(c.time, 3), c.release_id, [[t.revision, t.percent] for t in c.traffic], c.reason] for c in history],
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def from_annotation(text: str) -> "tuple[Change, ...]":
+        """Read what ``to_annotation`` wrote."""
+        return tuple(
+            Change(when, release, tuple(TrafficTarget(revision, percent) for revision, percent in traffic), reason)
+            for when, release, traffic, reason in json.loads(text or "[]")
+        )
+
+
 @dataclass(frozen=True)
 class ServiceState:
     """A service as the target reports it; never what was asked for."""
@@ -104,6 +141,8 @@ class ServiceState:
     rollout: Rollout | None
     version: str
     """The target's own mark of this state; a write that carries an older one is refused."""
+    history: tuple[Change, ...] = ()
+    """The last changes of traffic, newest last."""
 
     def serving(self) -> tuple[TrafficTarget, ...]:
         """The lines that take traffic, without tags."""
@@ -111,45 +150,25 @@ class ServiceState:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a revision runs. Other settings make another revision."""
+class Capabilities:
+    """What a target can do; printed in docs/targets.md."""
 
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of the container."""
-    startup_seconds: int = 60
-    """How long a revision may take to become ready."""
-
-    @classmethod
-    def parse(cls, text: str) -> "Settings":
-        """Read settings from JSON text such as ``{"env": {"LOG": "1"}, "startup_seconds": 90}``.
-
-        Raises:
-            InvalidInput: names every setting that is unknown or of the wrong type.
-        """
-        try:
-            body = json.loads(text or "{}")
-        except ValueError as error:
-            raise InvalidInput(f"expected settings as a JSON object, received {text!r}: {error}") from error
-        if not isinstance(body, dict):
-            raise InvalidInput(f"expected settings as a JSON object, received {text!r}")
-        problems = [f"unknown setting {name!r} (known: env, startup_seconds)" for name in body if name not in _SETTINGS]
-        env = body.get("env", {})
-        if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
-            problems.append(f"env: expected an object of strings, received {json.dumps(env)}")
-        seconds = body.get("startup_seconds", cls.startup_seconds)
-        # KFP turns integers inside objects into floats, so 90.0 is 90.
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 1 or seconds != int(seconds):
-            problems.append(f"startup_seconds: expected a whole number of at least 1, received {seconds!r}")
-        if problems:
-            raise InvalidInput("settings: " + "; ".join(problems))
-        return cls(env=env, startup_seconds=int(seconds))
-
-
-_SETTINGS = frozenset({"env", "startup_seconds"})
+    settings: frozenset[str]
+    """Names of the ``Settings`` that it honours; others are refused."""
+    candidate: str
+    """How a candidate without traffic is asked, in words."""
+    public: bool
+    """Whether a service can be opened to everyone."""
+    private: bool
+    """Whether a service is closed to everyone else until it is opened."""
 
 
 class Target(Protocol):
     """A place where services live. Every method is safe to repeat."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
 
     def get(self, service: str, *, deadline: Deadline) -> ServiceState | None:
         """The service, or None when there is none."""
@@ -181,8 +200,27 @@ class Target(Protocol):
     ) -> ServiceState:
         """Write the split and the release in one write; return the state that the target then reports.
 
+        The change is added to the service's history (``remembered``).
+
         Raises:
             Conflict: the service changed since ``known`` was read.
+        """
+
+    def door(self, service: str, line: TrafficTarget | None, *, url: str, model: str) -> Door:
+        """The way to ask a service: one line of its split alone, or the service by its split.
+
+        Args:
+            service: Its name.
+            line: A revision with the URL where it alone answers, as ``deploy`` returned it; None for the service.
+            url: Of the service.
+            model: Name of the model on the server.
+        """
+
+    def set_public(self, service: str, public: bool, *, deadline: Deadline) -> None:
+        """Let everyone ask the service, or only those who may.
+
+        Raises:
+            InvalidInput: the target cannot do that (``capabilities.public``, ``.private``).
         """
 
     def delete(self, service: str, *, deadline: Deadline) -> None:
@@ -196,20 +234,44 @@ class TargetRef:
     scheme: str
     place: str
 
-    SCHEMES = ("local",)
-
     @classmethod
     def parse(cls, text: str) -> "TargetRef":
-        """Read a target such as ``local:``.
+        """Read a target such as ``local:`` or ``cloudrun:PROJECT/REGION``.
 
         Raises:
-            InvalidReference: the scheme is unknown.
+            InvalidReference: the scheme is unknown, or the place is not one of it.
         """
         scheme, colon, place = text.partition(":")
-        if not colon or scheme not in cls.SCHEMES:
-            known = ", ".join(f"{name}:" for name in cls.SCHEMES)
+        if not colon or scheme not in _FORMS or not _FORMS[scheme][1].fullmatch(place):
+            known = ", ".join(f"{name}:{form}" for name, (form, _) in _FORMS.items())
             raise InvalidReference(f"expected a target ({known}), received {text!r}")
         return cls(scheme, place)
+
+
+_TWO_PARTS = re.compile(r"[^/]+/[^/]+")
+_ONE_PART = re.compile(r"[^/]+")
+_FORMS = {
+    "local": ("", re.compile("")),
+    "cloudrun": ("PROJECT/REGION", _TWO_PARTS),
+    "knative": ("NAMESPACE", _ONE_PART),
+    "kubernetes": ("NAMESPACE", _ONE_PART),
+    "vertex": ("PROJECT/REGION", _TWO_PARTS),
+}
+
+
+def candidate_door(target: Target, candidate: Candidate) -> Door:
+    """The way to ask a candidate alone."""
+    line = TrafficTarget(candidate.revision, 0, url=candidate.url)
+    return target.door(candidate.service, line, url=candidate.service_url, model=candidate.model)
+
+
+def remembered(known: ServiceState, traffic: tuple[TrafficTarget, ...], rollout: Rollout | None) -> tuple[Change, ...]:
+    """The history of a service after a change of its split; unchanged if the split is the one that was there."""
+    split = tuple(TrafficTarget(line.revision, line.percent) for line in traffic if line.percent)
+    if split == known.serving():
+        return known.history
+    made = Change(time.time(), rollout.id if rollout else "", split, rollout.reason if rollout else "")
+    return (*known.history, made)[-MOST_CHANGES:]
 
 
 def undo(target: Target, known: ServiceState, *, deadline: Deadline) -> ServiceState | None:

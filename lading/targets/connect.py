@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lading.errors import ServiceUnreachable
+from lading.errors import InvalidReference, ServiceUnreachable
 from lading.files import state_dir
 from lading.http import Client
 from lading.results import LocalEndpoint
@@ -22,7 +22,9 @@ def connect(target: str, *, environ: Mapping[str, str]) -> Target:
         InvalidReference: the name is not one of a target.
         ServiceUnreachable: the local target was never started.
     """
-    TargetRef.parse(target)
+    scheme = TargetRef.parse(target).scheme
+    if scheme != "local":
+        raise InvalidReference(f"{target}: this version of lading deploys to local: only")
     path = state_dir(environ) / "local" / "endpoint.json"
     try:
         endpoint = from_json(path.read_text(), LocalEndpoint)

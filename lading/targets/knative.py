@@ -8,19 +8,21 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from lading.errors import Conflict, NotFound, RevisionFailed
+from lading.errors import Conflict, InvalidInput, NotFound, RevisionFailed
 from lading.http import Client
 from lading.results import TrafficTarget
-from lading.targets.base import Rollout, ServiceState, Settings
+from lading.targets.base import Capabilities, Change, Rollout, ServiceState, remembered
+from lading.targets.door import READY_PATH, HttpDoor
+from lading.targets.settings import Settings
 from lading.wait import Deadline, poll
 
 API_VERSION = "serving.knative.dev/v1"
 ROLLOUT_ANNOTATION = "lading.dev/rollout"
+HISTORY_ANNOTATION = "lading.dev/history"
 CANDIDATE_TAG = "candidate"
-READY_PATH = "/v2/health/ready"
 PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 
-Change = Callable[[dict[str, Any]], None]
+Edit = Callable[[dict[str, Any]], None]
 """Edits the object of a service in place."""
 
 
@@ -35,6 +37,16 @@ class KnativeTarget:
     def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
         self._root = f"/apis/{API_VERSION}/namespaces/{namespace}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See ``Target.capabilities``."""
+        return Capabilities(
+            settings=frozenset({"env", "startup_seconds"}),
+            candidate="by the URL of its tag",
+            public=False,
+            private=False,
+        )
 
     def get(self, service: str, *, deadline: Deadline) -> ServiceState | None:
         """See ``Target.get``."""
@@ -74,12 +86,14 @@ class KnativeTarget:
     ) -> ServiceState:
         """See ``Target.shift``."""
         template = self._template_of(traffic, deadline)
+        history = remembered(known, traffic, rollout)
 
         def change(body: dict[str, Any]) -> None:
             # The template follows the traffic: one that cannot start must not keep the service from being ready.
             body["spec"]["template"] = template
             body["spec"]["traffic"] = [_pinned(line) for line in traffic]
             _annotate(body, rollout)
+            body["metadata"]["annotations"][HISTORY_ANNOTATION] = Change.to_annotation(history)
 
         return self._state(self._wait_ready(self._update(known, change, deadline), deadline), deadline)
 
@@ -94,6 +108,14 @@ class KnativeTarget:
             deadline=deadline,
             what=f"service {service} to be deleted",
         )
+
+    def door(self, service: str, line: TrafficTarget | None, *, url: str, model: str) -> HttpDoor:
+        """See ``Target.door``."""
+        return HttpDoor(Client(line.url if line else url), model)
+
+    def set_public(self, service: str, public: bool, *, deadline: Deadline) -> None:
+        """See ``Target.set_public``."""
+        raise InvalidInput("this target neither opens nor closes services: whoever reaches it may ask them")
 
     def _read(self, service: str, deadline: Deadline) -> dict[str, Any] | None:
         try:
@@ -114,7 +136,7 @@ class KnativeTarget:
             raise Conflict(f"service {known.name} changed while it was being released; run again", status=409)
         return body
 
-    def _create(self, service: str, change: Change, deadline: Deadline) -> dict[str, Any]:
+    def _create(self, service: str, change: Edit, deadline: Deadline) -> dict[str, Any]:
         body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "Service", "metadata": {"name": service}, "spec": {}}
         change(body)
         created: dict[str, Any] = self._client.request(
@@ -122,7 +144,7 @@ class KnativeTarget:
         ).json()
         return created
 
-    def _update(self, known: ServiceState, change: Change, deadline: Deadline) -> dict[str, Any]:
+    def _update(self, known: ServiceState, change: Edit, deadline: Deadline) -> dict[str, Any]:
         """Write a change on top of ``known``; a status that the platform wrote meanwhile is no conflict."""
         while True:
             body = self._current(known, deadline)
@@ -188,7 +210,8 @@ class KnativeTarget:
             deadline=deadline,
         )
         revisions = sorted(answer.json()["items"], key=_age)
-        annotation = metadata.get("annotations", {}).get(ROLLOUT_ANNOTATION)
+        annotations = metadata.get("annotations", {})
+        annotation = annotations.get(ROLLOUT_ANNOTATION)
         return ServiceState(
             name=metadata["name"],
             url=status.get("url", ""),
@@ -197,6 +220,7 @@ class KnativeTarget:
             images={r["metadata"]["name"]: r["spec"]["containers"][0]["image"] for r in revisions},
             rollout=Rollout.from_annotation(annotation) if annotation else None,
             version=_version(body),
+            history=Change.from_annotation(annotations.get(HISTORY_ANNOTATION, "")),
         )
 
 
