@@ -5,12 +5,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lading.errors import NotFound
-from lading.files import state_dir
-from lading.oci.layer import unpack
-from lading.oci.layout import ImageStore
+from lading.packaged import find_model
 from lading.targets.connect import connect
-from lading.values import ImageRef
 from lading.wait import Deadline
 
 _SECONDS = 120.0
@@ -25,7 +21,7 @@ def champion_of(service: str, target: str, *, environ: Mapping[str, str]) -> Ite
     Args:
         service: Name of the service; empty for none.
         target: Where it lives.
-        environ: Says where this user's state lives.
+        environ: Says where this user's state and credentials lie.
 
     Yields:
         None when the service does not exist yet, or when nothing serves.
@@ -37,14 +33,10 @@ def champion_of(service: str, target: str, *, environ: Mapping[str, str]) -> Ite
     if image is None:
         yield None
         return
-    store = ImageStore(state_dir(environ) / "local" / "images")
-    found = store.read(ImageRef.parse(image))
-    layer = found.layer_of(found.model_diff_id)
-    if layer is None:
-        raise NotFound(f"{image}, which serves {service}, has no model layer: it was not made by `lading package`")
+    deadline = Deadline.after(_SECONDS)
+    found = find_model(image, environ=environ, deadline=deadline)
     with tempfile.TemporaryDirectory(prefix="lading-champion-") as scratch:
-        unpack(store.blob(layer.digest), Path(scratch))
-        yield image, Path(scratch) / found.model_path
+        yield image, found.unpack(Path(scratch), deadline=deadline)
 
 
 def _serving_image(service: str, target: str, environ: Mapping[str, str]) -> str | None:

@@ -200,6 +200,41 @@ class TrafficTarget:
 
 
 @dataclass(frozen=True)
+class RevisionHealth:
+    """How a revision answered for a while."""
+
+    revision: str
+    requests: int
+    errors: int
+    """Requests without an answer, or with one of status 400 or more."""
+    wrong: int
+    """Answers that were not the known ones; only the candidate's are known."""
+    median_milliseconds: float
+    p95_milliseconds: float
+    problem: str = ""
+    """The first thing that was wrong; empty when nothing was."""
+
+    @property
+    def error_rate(self) -> float:
+        """The share of errors, 0 to 1."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """The verdict on one step of a rollout."""
+
+    percent: int
+    """The candidate's share of the traffic."""
+    passed: bool
+    checks: tuple[Check, ...]
+    candidate: RevisionHealth
+    others: RevisionHealth | None
+    """What answered for the rest of the traffic; None when nothing did."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Promotion:
     """A change of traffic, as it was read back from the target."""
 
@@ -211,6 +246,36 @@ class Promotion:
     before: tuple[TrafficTarget, ...]
     after: tuple[TrafficTarget, ...]
     reason: str
+    passed: bool = True
+    """False: a step was not good enough, and the split from before is in force again."""
+    steps: tuple[StepReport, ...] = ()
+    """Those that were watched."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was asked in all steps."""
+        return tuple(
+            Check(f"{step.percent} %: {check.name}", check.passed, check.expected, check.received)
+            for step in self.steps
+            for check in step.checks
+        )
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """The verdict on a rollout: the candidate serves, or what served before does again."""
+
+    passed: bool
+    candidate: Candidate
+    smoke: SmokeReport
+    promotion: Promotion | None
+    """None when the smoke test was negative."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """What was asked, in the order of time."""
+        smoke = (Check(f"smoke: {c.name}", c.passed, c.expected, c.received) for c in self.smoke.checks)
+        return (*smoke, *(self.promotion.checks if self.promotion else ()))
 
 
 @dataclass(frozen=True)
@@ -382,4 +447,6 @@ def verdict_from_json(text: str | bytes) -> Verdict:
         return from_json(text, ConvertReport)
     if f'"kind": "{ScanReport.__name__}"' in start:
         return from_json(text, ScanReport)
+    if f'"kind": "{VerifyReport.__name__}"' in start:
+        return from_json(text, VerifyReport)
     return from_json(text, EvaluationReport)

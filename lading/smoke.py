@@ -1,13 +1,8 @@
 """Ask a running revision the golden requests, and judge its answers."""
 
-import math
 import statistics
-import time
-from typing import Any
 
-import requests
-
-from lading.errors import NotFound, RemoteError
+from lading.asking import ask_golden
 from lading.results import Candidate, SmokeAnswer, SmokeReport
 from lading.targets.door import Door
 from lading.values import Check, GoldenRequest
@@ -48,14 +43,14 @@ def smoke_test(
     )
     answers, identities = [], set()
     for request in golden:
-        answer, identity = _ask(door, request, deadline)
+        answer, identity = ask_golden(door, request, deadline=deadline)
         answers.append(answer)
         identities.add(identity)
     median = statistics.median(answer.milliseconds for answer in answers) if answers else 0.0
     checks = (
         _answers_check(answers),
-        _identity_check("revision", {i[0] for i in identities}, candidate.revision),
-        _identity_check("model", {i[1] for i in identities}, candidate.model_diff_id),
+        _identity_check("revision", {i.revision for i in identities}, candidate.revision),
+        _identity_check("model", {i.model for i in identities}, candidate.model_diff_id),
         Check(
             "latency", median <= max_median_milliseconds, f"median ≤ {max_median_milliseconds:g} ms", f"{median:.1f} ms"
         ),
@@ -69,86 +64,6 @@ def smoke_test(
         answers=tuple(answers),
         median_milliseconds=median,
     )
-
-
-def _ask(door: Door, golden: GoldenRequest, deadline: Deadline) -> tuple[SmokeAnswer, tuple[str, str]]:
-    """Send one request; return how it went, and which revision and model answered."""
-    body = {"signature_name": golden.signature, "inputs": golden.request}
-    start = time.perf_counter()
-    try:
-        answer = door.predict(body, deadline=deadline)
-    except (RemoteError, NotFound) as error:
-        # The revision answered, wrongly: that is a verdict, not a failure of the test.
-        return _judged(golden, {}, start, str(error)), ("", "")
-    identity = (answer.headers.get("x-lading-revision", ""), answer.headers.get("x-lading-model", ""))
-    try:
-        outputs = _outputs(answer, golden)
-    except ValueError as error:
-        return _judged(golden, {}, start, f"expected JSON with outputs, received {error}"), identity
-    return _judged(golden, outputs, start, _difference(golden, outputs)), identity
-
-
-def _outputs(answer: requests.Response, golden: GoldenRequest) -> dict[str, Any]:
-    """The outputs by name; TensorFlow Serving leaves out the name of an only output."""
-    body = answer.json()
-    if not isinstance(body, dict) or "outputs" not in body:
-        raise ValueError(answer.text[:200])
-    outputs = body["outputs"]
-    if len(golden.response) == 1 and not (isinstance(outputs, dict) and outputs.keys() == golden.response.keys()):
-        return {next(iter(golden.response)): outputs}
-    if not isinstance(outputs, dict):
-        raise ValueError(answer.text[:200])
-    return outputs
-
-
-def _judged(golden: GoldenRequest, outputs: dict[str, Any], start: float, problem: str) -> SmokeAnswer:
-    milliseconds = (time.perf_counter() - start) * 1000
-    finite = {name: value for name, value in outputs.items() if _is_finite(value)}
-    return SmokeAnswer(golden.signature, not problem, round(milliseconds, 3), problem, golden.request, finite)
-
-
-def _difference(golden: GoldenRequest, outputs: dict[str, Any]) -> str:
-    """The first difference between the golden answer and the one that came; empty when they agree."""
-    if outputs.keys() != golden.response.keys():
-        return f"expected outputs {sorted(golden.response)}, received {sorted(outputs)}"
-    for name, expected in golden.response.items():
-        problem = _compare(expected, outputs[name], golden, name)
-        if problem:
-            return problem
-    return ""
-
-
-def _compare(expected: Any, received: Any, golden: GoldenRequest, where: str) -> str:
-    if type(expected) is not type(received):
-        return f"{where}: expected {_kind(expected)}, received {_kind(received)}"
-    if isinstance(expected, list):
-        if len(expected) != len(received):
-            return f"{where}: expected {len(expected)} elements, received {len(received)}"
-        problems = (
-            _compare(e, r, golden, f"{where}[{i}]") for i, (e, r) in enumerate(zip(expected, received, strict=True))
-        )
-        return next((problem for problem in problems if problem), "")
-    if isinstance(expected, float):
-        if not math.isfinite(received):
-            return f"{where}: expected {expected:g}, received {received}"
-        # numpy.isclose: the tolerance is relative to the expected value.
-        if abs(received - expected) > golden.atol + golden.rtol * abs(expected):
-            return (
-                f"{where}: expected {expected:.7g} within {golden.atol:g} + {golden.rtol:g} × value, got {received:.7g}"
-            )
-        return ""
-    return "" if expected == received else f"{where}: expected {expected!r}, received {received!r}"
-
-
-def _kind(value: Any) -> str:
-    names = {float: "a float", int: "an integer", bool: "a boolean", str: "a string", list: "a list"}
-    return names.get(type(value), type(value).__name__)
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_is_finite(item) for item in value)
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _answers_check(answers: list[SmokeAnswer]) -> Check:

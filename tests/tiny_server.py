@@ -7,8 +7,14 @@ test asks: readiness, predict, and the headers that name the revision and the mo
 import json
 import os
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
+
+NUMBERS = count(1)
+AFTER = int(os.environ.get("FAULTS_AFTER", "0"))
+"""So many predictions are right before the faults begin that the environment asks for."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -29,7 +35,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        number = next(NUMBERS)
         answer = json.loads(Path("answer.json").read_text())
+        time.sleep(float(os.environ.get("SLOW_SECONDS", "0")) if number > AFTER else 0)
+        if number > AFTER and "ERROR_EVERY" in os.environ and not number % int(os.environ["ERROR_EVERY"]):
+            answer = "error"
+        if number > AFTER and "WRONG_ANSWER" in os.environ:
+            answer = float(os.environ["WRONG_ANSWER"])
         self.reply(200, {"outputs": [[answer]]}) if answer != "error" else self.reply(500, {"error": "out of order"})
 
     def log_message(self, *args: object) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lading.results import Verdict
+    from lading.results import RolloutReport, Verdict
 
 
 def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argparse.ArgumentParser:
@@ -39,7 +39,7 @@ def emit(args: argparse.Namespace, data: Any, text: str) -> None:
     print(json.dumps(data, indent=1) if args.json else text)
 
 
-def emit_verdict(args: argparse.Namespace, verdict: "Verdict") -> int:
+def emit_verdict(args: argparse.Namespace, verdict: "Verdict | RolloutReport") -> int:
     """Print a verdict, check by check; the exit code is 0 when it is positive, else 1."""
     from lading.values import to_json
 

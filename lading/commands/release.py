@@ -73,20 +73,21 @@ def _connect(name: str, seconds: float) -> "tuple[Target, Deadline]":
 
 def _deploy(args: argparse.Namespace) -> int:
     from lading.deploy import deploy_candidate
-    from lading.files import state_dir, write_atomic
-    from lading.oci.layout import ImageStore
+    from lading.files import write_atomic
+    from lading.packaged import find_model
     from lading.targets.settings import Settings
-    from lading.values import ImageRef, to_json
+    from lading.values import to_json
 
-    image = ImageStore(state_dir(os.environ) / "local" / "images").read(ImageRef.parse(args.image))
     target, deadline = _connect(args.target, args.timeout)
+    model = find_model(args.image, environ=os.environ, deadline=deadline)
     candidate = deploy_candidate(
         args.image,
         args.service,
         target=target,
         target_name=args.target,
         release_id=f"deploy-{uuid.uuid4().hex[:8]}",
-        model_diff_id=image.model_diff_id,
+        model_diff_id=model.diff_id,
+        model=model.name,
         settings=Settings.parse(args.settings),
         deadline=deadline,
     )

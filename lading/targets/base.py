@@ -33,6 +33,8 @@ class Phase(StrEnum):
     """The split from before the release is back: the release has ended."""
 
 
+CANDIDATE_TAG = "candidate"
+"""Tag of the line that is not promoted yet: as long as it has one it can be asked alone."""
 LEASE_SECONDS = 900.0
 """How long a release may stay open before whoever comes next counts it as abandoned and undoes it."""
 
@@ -274,8 +276,14 @@ def remembered(known: ServiceState, traffic: tuple[TrafficTarget, ...], rollout:
     return (*known.history, made)[-MOST_CHANGES:]
 
 
-def undo(target: Target, known: ServiceState, *, deadline: Deadline) -> ServiceState | None:
+def undo(target: Target, known: ServiceState, *, deadline: Deadline, reason: str = "") -> ServiceState | None:
     """End an open release by restoring the split from before it; a service that the release created is deleted.
+
+    Args:
+        target: Where the service lives.
+        known: The service.
+        deadline: When to give up.
+        reason: For the history.
 
     Returns:
         The service as it then is, or None when it is gone. A release that has ended is left alone.
@@ -286,4 +294,5 @@ def undo(target: Target, known: ServiceState, *, deadline: Deadline) -> ServiceS
     if not rollout.before:
         target.delete(known.name, deadline=deadline)
         return None
-    return target.shift(known, rollout.before, rollout.now(Phase.UNDONE), deadline=deadline)
+    ended = replace(rollout, reason=reason or "the release was undone").now(Phase.UNDONE)
+    return target.shift(known, rollout.before, ended, deadline=deadline)

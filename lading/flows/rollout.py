@@ -1,0 +1,173 @@
+"""From an image to traffic in one call: deploy, smoke, promote in steps; or back to what served before."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lading.deploy import deploy_candidate
+from lading.errors import LadingError, RolloutInProgress
+from lading.observe import Limits, Questions, observe_step
+from lading.promote import check_steps, promote_candidate
+from lading.results import Candidate, Promotion, RolloutReport, SmokeReport, StepReport
+from lading.settle import settle_release
+from lading.smoke import smoke_test
+from lading.targets.base import Target, candidate_door
+from lading.targets.settings import Settings
+from lading.wait import Deadline
+
+_SETTLE_SECONDS = 120.0
+_LOOK_SECONDS = 5.0
+
+Say = Callable[[str], None]
+"""Tells a person what happens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is rolled out, and how."""
+
+    image: str
+    """``repository@sha256:…``."""
+    model_diff_id: str
+    service: str
+    target_name: str
+    """The target as the user wrote it."""
+    release_id: str
+    questions: Questions
+    model: str = ""
+    """Name of the model on the server. Default: the last part of the image's repository."""
+    settings: Settings = field(default_factory=Settings)
+    steps: tuple[int, ...] = (100,)
+    """Percentages of the traffic, rising to 100."""
+    hold_seconds: float = 0.0
+    """How long each step is watched, at least."""
+    limits: Limits = field(default_factory=Limits)
+    public: bool = False
+    """Whether everyone may ask the service once it is promoted."""
+    wait: bool = False
+    """Whether to wait until another release of the service has ended; else it is refused."""
+
+
+def roll_out(plan: Plan, *, target: Target, deadline: Deadline, say: Say = lambda _: None) -> RolloutReport:
+    """Release an image, and restore what served before unless all of it goes well.
+
+    Args:
+        plan: What to do.
+        target: Where the service lives.
+        deadline: For everything together; undoing has two minutes of its own.
+        say: Told each stage.
+
+    Returns:
+        The verdict. Negative: the smoke test or a step was not good enough, and the split from before is in force.
+
+    Raises:
+        RolloutInProgress: another release of the service is open.
+        RevisionFailed: the candidate does not start.
+        InvalidInput: steps or settings that mean nothing; nothing was begun.
+
+        Whatever is raised, also KeyboardInterrupt and SystemExit: the release was undone before. Where that was not
+        possible a note on the exception says so; the release then expires, and who comes next undoes it.
+    """
+    check_steps(plan.steps)
+    try:
+        candidate = _deploy(plan, target, deadline, say)
+        say(f"{candidate.revision} is ready, without traffic; asking it {len(plan.questions.golden)} golden requests")
+        smoke = smoke_test(candidate, plan.questions.golden, door=candidate_door(target, candidate), deadline=deadline)
+        if not smoke.passed:
+            done = settle_release(plan.service, target=target, release_id=plan.release_id, deadline=deadline)
+            say(f"it did not answer as it should: {done}")
+            return RolloutReport(passed=False, candidate=candidate, smoke=smoke, promotion=None)
+        return _promote(plan, candidate, smoke, target=target, deadline=deadline, say=say)
+    except BaseException as error:
+        _undo(plan, target, error, say)
+        raise
+
+
+def _deploy(plan: Plan, target: Target, deadline: Deadline, say: Say) -> Candidate:
+    told = False
+    while True:
+        try:
+            return deploy_candidate(
+                plan.image,
+                plan.service,
+                target=target,
+                target_name=plan.target_name,
+                release_id=plan.release_id,
+                model_diff_id=plan.model_diff_id,
+                model=plan.model,
+                settings=plan.settings,
+                deadline=deadline,
+            )
+        except RolloutInProgress as error:
+            if not plan.wait or deadline.passed:
+                raise
+            if not told:
+                say(f"waiting: {error}")
+            told = True
+            deadline.sleep(_LOOK_SECONDS)
+
+
+def _promote(
+    plan: Plan, candidate: Candidate, smoke: SmokeReport, *, target: Target, deadline: Deadline, say: Say
+) -> RolloutReport:
+    doors = {
+        "candidate_door": candidate_door(target, candidate),
+        "service_door": target.door(plan.service, None, url=candidate.service_url, model=candidate.model),
+    }
+
+    def watch(percent: int) -> StepReport:
+        say(f"{percent} % of the traffic goes to {candidate.revision}")
+        step = observe_step(
+            candidate,
+            percent,
+            plan.questions,
+            **doors,
+            hold_seconds=plan.hold_seconds,
+            limits=plan.limits,
+            deadline=deadline,
+        )
+        health = step.candidate
+        say(f"  {health.requests} requests, {health.errors} errors, median {health.median_milliseconds:.1f} ms")
+        return step
+
+    promotion = promote_candidate(
+        candidate,
+        smoke,
+        target=target,
+        steps=plan.steps,
+        watch=watch,
+        hold_seconds=plan.hold_seconds,
+        deadline=deadline,
+    )
+    if promotion.passed and plan.public:
+        target.set_public(plan.service, True, deadline=deadline)
+        say(f"{plan.service} is public now: everyone may ask it")
+    say(_ending(promotion))
+    return RolloutReport(passed=promotion.passed, candidate=candidate, smoke=smoke, promotion=promotion)
+
+
+def _ending(promotion: Promotion) -> str:
+    if promotion.passed:
+        return f"{promotion.revision} serves at {promotion.url}"
+    split = ", ".join(f"{line.revision} {line.percent} %" for line in promotion.after) or "nothing"
+    return f"not good enough {promotion.reason}; what serves now: {split}"
+
+
+def _undo(plan: Plan, target: Target, error: BaseException, say: Say) -> None:
+    """Restore what served before; the cause must reach the caller, whatever comes of that."""
+    if isinstance(error, RolloutInProgress):
+        return  # the service is somebody else's
+    began = time.monotonic()
+    try:
+        done = settle_release(
+            plan.service, target=target, release_id=plan.release_id, deadline=Deadline.after(_SETTLE_SECONDS)
+        )
+    except LadingError as failure:
+        error.add_note(
+            f"undoing the release failed after {time.monotonic() - began:.0f} s ({failure}): "
+            f"`lading settle --service {plan.service} --target {plan.target_name}` does it again"
+        )
+        say(error.__notes__[-1])
+    else:
+        if not done.startswith("nothing"):
+            say(f"stopped: {done}")

@@ -1,0 +1,261 @@
+"""A rollout in one call, on the local target: whatever goes wrong, what served before serves again."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from tiny_server import make_image
+
+from lading.errors import InvalidInput, RevisionFailed, RolloutInProgress
+from lading.flows.rollout import Plan, roll_out
+from lading.local.lifecycle import start, stop
+from lading.observe import Limits, Questions
+from lading.oci.layout import ImageStore
+from lading.results import RolloutReport
+from lading.settle import settle_release
+from lading.targets.base import Phase, Target
+from lading.targets.connect import connect
+from lading.targets.settings import Settings
+from lading.values import GoldenRequest
+from lading.wait import Deadline, poll
+
+GOLDEN = GoldenRequest("serving_default", {"x": [[1.0]]}, {"y": [[1.5]]}, 1e-4, 1e-5)
+RIGHT, WRONG = 1.5, 2.5
+
+
+class Stage:
+    """A local target, and rollouts on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.environ = {**os.environ, "XDG_STATE_HOME": str(root)}
+        self.state = root / "lading" / "local"
+        start(self.state, deadline=Deadline.after(60))
+        self.target: Target = connect("local:", environ=self.environ)
+        self.said: list[str] = []
+        self.images = 0
+
+    def plan(self, answer: object = RIGHT, *, label: str = "", **more: Any) -> Plan:
+        self.images += 1
+        scratch = self.root / f"image-{self.images}"
+        image, diff_id = make_image(ImageStore(self.state / "images"), scratch, answer=answer, label=label)
+        env = {name: str(value) for name, value in more.pop("env", {}).items()}
+        given: dict[str, Any] = {"limits": Limits(probes=100), "release_id": f"r{self.images}", **more}
+        return Plan(
+            image=image,
+            model_diff_id=diff_id,
+            service="tiny",
+            target_name="local:",
+            questions=Questions((GOLDEN,)),
+            settings=Settings(env=env),
+            **given,
+        )
+
+    def run(self, plan: Plan) -> RolloutReport:
+        return roll_out(plan, target=self.target, deadline=Deadline.after(60), say=self.said.append)
+
+    def split(self) -> dict[str, int]:
+        state = self.target.get("tiny", deadline=Deadline.after(20))
+        return {line.revision: line.percent for line in state.serving()} if state else {}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    stop(made.state, deadline=Deadline.after(60))
+
+
+def test_traffic_moves_in_steps_and_each_is_remembered(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    assert first.passed
+    assert [step.percent for step in first.promotion.steps] == [100]  # type: ignore[union-attr]  # nothing served before
+    second = stage.run(stage.plan(label="second", steps=(10, 50, 100)))
+    assert second.passed, second.checks
+    assert second.promotion is not None
+    assert [step.percent for step in second.promotion.steps] == [10, 50, 100]
+    others = second.promotion.steps[1].others
+    assert others is not None
+    assert (others.errors, others.requests > 5) == (0, True)
+    assert stage.split() == {second.candidate.revision: 100}
+    state = stage.target.get("tiny", deadline=Deadline.after(20))
+    assert state is not None
+    old, new = first.candidate.revision, second.candidate.revision
+    remembered = [[(line.revision, line.percent) for line in change.traffic] for change in state.history]
+    assert remembered == [[(new, 10), (old, 90)], [(new, 50), (old, 50)], [(new, 100)]]
+    assert state.history[0].reason == "10 % to the candidate"
+    assert stage.said[-1] == f"{new} serves at {second.promotion.url}"
+
+
+def test_a_candidate_that_answers_wrongly_gets_no_traffic(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    report = stage.run(stage.plan(WRONG))
+    assert not report.passed
+    assert report.promotion is None
+    assert any("expected 1.5" in check.received for check in report.checks if not check.passed)
+    assert stage.split() == {first.candidate.revision: 100}
+    third = stage.run(stage.plan(label="third"))
+    assert third.passed
+
+
+@pytest.mark.parametrize(
+    ("faults", "check", "received"),
+    [
+        ({"WRONG_ANSWER": WRONG}, "10 %: answers", r"expected 1.5"),
+        ({"WRONG_ANSWER": "nan"}, "10 %: answers", r"received nan"),
+        ({"ERROR_EVERY": 20}, "10 %: errors", r"500 out of order"),
+        ({"SLOW_SECONDS": 0.05}, "10 %: latency", r"median 5\d\.\d ms, beside"),
+    ],
+    ids=["wrong answers", "NaN", "some errors", "slow"],
+)
+def test_a_candidate_that_turns_bad_under_traffic_is_taken_back(
+    stage: Stage, faults: dict[str, object], check: str, received: str
+) -> None:
+    first = stage.run(stage.plan())
+    report = stage.run(stage.plan(label="bad", steps=(10, 100), env={"FAULTS_AFTER": 5, **faults}))
+    assert not report.passed
+    failed = next(found for found in report.checks if not found.passed)
+    assert failed.name == check
+    assert re.search(received, failed.received), failed.received
+    assert stage.split() == {first.candidate.revision: 100}
+    state = stage.target.get("tiny", deadline=Deadline.after(20))
+    assert state is not None
+    assert state.rollout is not None
+    assert state.rollout.phase is Phase.UNDONE
+    assert state.history[-1].reason.startswith("at 10 %: ")
+
+
+def test_errors_in_one_percent_of_the_answers_are_found(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    plan = stage.plan(label="bad", steps=(5, 100), env={"FAULTS_AFTER": 1, "ERROR_EVERY": 100}, limits=Limits())
+    assert not stage.run(plan).passed
+    assert stage.split() == {first.candidate.revision: 100}
+
+
+def test_a_candidate_that_does_not_start_changes_nothing(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    with pytest.raises(RevisionFailed, match="the model is out of order"):
+        stage.run(stage.plan("exit"))
+    assert stage.split() == {first.candidate.revision: 100}
+
+
+def test_a_first_release_that_is_not_good_enough_leaves_no_service(stage: Stage) -> None:
+    assert not stage.run(stage.plan(WRONG)).passed
+    assert stage.target.get("tiny", deadline=Deadline.after(20)) is None
+
+
+def test_your_own_requests_are_asked_too(stage: Stage) -> None:
+    plan = stage.plan()
+    asked = replace(plan, questions=Questions((GOLDEN,), ({"instances": [[1.0]]},)))
+    assert stage.run(asked).passed
+
+
+def test_a_second_rollout_is_refused_or_waits(stage: Stage) -> None:
+    stage.run(stage.plan())
+    slow = stage.plan(label="slow", steps=(50, 100), hold_seconds=2.0)
+    reports: list[RolloutReport] = []
+    begun = threading.Thread(target=lambda: reports.append(stage.run(slow)))
+    begun.start()
+    try:
+        poll(lambda: True if len(stage.split()) == 2 else None, deadline=Deadline.after(20), what="the first step")
+        with pytest.raises(RolloutInProgress, match="is being released by r2"):
+            stage.run(stage.plan(label="third"))
+        waited = stage.run(stage.plan(label="fourth", wait=True))
+    finally:
+        begun.join()
+    assert reports[0].passed
+    assert waited.passed
+    assert stage.split() == {waited.candidate.revision: 100}
+
+
+@pytest.mark.parametrize("steps", [(), (50,), (100, 50), (0, 100), (50, 50, 100)])
+def test_steps_that_do_not_rise_to_100_are_refused(stage: Stage, steps: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInput, match="expected steps that rise to 100"):
+        stage.run(stage.plan(steps=steps))
+    assert stage.split() == {}
+
+
+def command(stage: Stage, plan: Plan, golden: Path, *words: str) -> "subprocess.Popen[str]":
+    given = [plan.image, "--service", "tiny", "--golden", str(golden), "--probes", "40", *words]
+    return subprocess.Popen(
+        [sys.executable, "-m", "lading", "rollout", *given],
+        env=stage.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_command(stage: Stage, tmp_path: Path) -> None:
+    golden = tmp_path / "golden.jsonl"
+    golden.write_text(GOLDEN.to_line())
+    out, err = (running := command(stage, stage.plan(), golden, "--json")).communicate(timeout=60)
+    assert running.returncode == 0, err
+    assert json.loads(out)["passed"]
+    out, err = (running := command(stage, stage.plan(WRONG), golden)).communicate(timeout=60)
+    assert running.returncode == 1, err
+    assert "FAILED" in out
+    assert "it did not answer as it should: restored the traffic" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_rollout_that_is_stopped_restores_what_served(stage: Stage, tmp_path: Path, number: signal.Signals) -> None:
+    golden = tmp_path / "golden.jsonl"
+    golden.write_text(GOLDEN.to_line())
+    first = stage.run(stage.plan())
+    running = command(stage, stage.plan(label="next"), golden, "--steps", "50,100", "--hold", "60s")
+    poll(lambda: True if len(stage.split()) == 2 else None, deadline=Deadline.after(30), what="the first step")
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 128 + number, err
+    assert "stopped: restored the traffic from before the release" in err
+    assert stage.split() == {first.candidate.revision: 100}
+
+
+def test_a_rollout_that_is_killed_goes_on_where_it_stopped_or_is_undone(stage: Stage, tmp_path: Path) -> None:
+    golden = tmp_path / "golden.jsonl"
+    golden.write_text(GOLDEN.to_line())
+    first = stage.run(stage.plan())
+    running = command(stage, stage.plan(label="next"), golden, "--steps", "50,100", "--hold", "60s")
+    poll(lambda: True if len(stage.split()) == 2 else None, deadline=Deadline.after(30), what="the first step")
+    running.kill()
+    running.communicate(timeout=60)
+    with pytest.raises(RolloutInProgress):
+        stage.run(stage.plan(label="third"))
+    done = settle_release("tiny", target=stage.target, release_id="", deadline=Deadline.after(20))
+    assert done == "restored the traffic from before the release"
+    assert stage.split() == {first.candidate.revision: 100}
+
+
+def test_users_notice_nothing_of_a_rollout(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def use() -> None:
+        with requests.Session() as session:
+            while not ended.is_set():
+                url = f"{first.candidate.service_url}/v1/models/tiny:predict"
+                statuses.append(session.post(url, json={}, timeout=10).status_code)
+
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        for number in range(3):
+            assert stage.run(stage.plan(label=f"good {number}", steps=(30, 100), limits=Limits(probes=30))).passed
+            assert not stage.run(stage.plan(WRONG, label=f"bad {number}")).passed
+    finally:
+        ended.set()
+        user.join()
+    assert len(statuses) > 100
+    assert set(statuses) == {200}
