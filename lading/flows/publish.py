@@ -1,4 +1,4 @@
-"""Puts the step images that ``make images`` built into a team's registry, by way of Docker."""
+"""Puts the images that ``make images`` built into a team's registry, by way of Docker."""
 
 import subprocess
 from collections.abc import Mapping
@@ -33,6 +33,17 @@ def step_images() -> list[str]:
     return sorted((image for image in images if image.startswith(OWN_PREFIX)), key=lambda image: image.split(":"))
 
 
+def serving_images() -> list[str]:
+    """The bases for serving, to which ``lading package`` adds a model, one for each engine; tagged as steps are."""
+    tag = step_images()[0].partition(":")[2]
+    return [f"{OWN_PREFIX}serving-{engine}:{tag}" for engine in ("litert", "tensorflow")]
+
+
+def project_images() -> list[str]:
+    """What ``make images`` builds: images of steps, and bases for serving."""
+    return [*step_images(), *serving_images()]
+
+
 def is_built(image: str, *, environ: Mapping[str, str]) -> bool:
     """Whether Docker on this machine has the image.
 
@@ -47,7 +58,7 @@ def is_built(image: str, *, environ: Mapping[str, str]) -> bool:
 
 
 def push_images(prefix: str, *, environ: Mapping[str, str], progress: IO[str] | None = None) -> list[str]:
-    """Push all step images below a prefix, with the logins that Docker has. None is pushed before all are there.
+    """Push the images of the project below a prefix, with Docker's logins. None is pushed before all are there.
 
     Args:
         prefix: Of a repository, for instance ``europe-docker.pkg.dev/PROJECT/lading``.
@@ -64,7 +75,7 @@ def push_images(prefix: str, *, environ: Mapping[str, str], progress: IO[str] | 
         InvalidReference: the prefix is none.
         LadingError: there is no Docker, or it fails otherwise.
     """
-    places = {image: place(image, prefix) for image in step_images()}
+    places = {image: place(image, prefix) for image in project_images()}
     missing = [image for image in places if not is_built(image, environ=environ)]
     if missing:
         raise NotFound(
@@ -91,8 +102,9 @@ def _docker(
         )
     except OSError as error:
         raise LadingError(
-            "step images are looked up and published with the docker command (Debian: apt-get install docker.io), on "
-            f"the machine that built them; it could not be started: {error.strerror}"
+            "images are looked up and published with the docker command (Debian: apt-get install docker.io), on the "
+            f"machine that built them; it could not be started: {error.strerror}. What was assembled without Docker is "
+            "published with `lading push`"
         ) from error
 
 

@@ -16,7 +16,7 @@ from lading.targets.settings import Settings
 from lading.wait import Deadline
 
 _SETTLE_SECONDS = 120.0
-_LOOK_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
 
 Say = Callable[[str], None]
 """Tells a person what happens."""

@@ -11,6 +11,7 @@ from lading.results import (
     PackagedImage,
     Promotion,
     RunReport,
+    ScanReport,
     SmokeReport,
     StepRecord,
     TrainingReport,
@@ -24,6 +25,7 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
     """The report of a run that has ended; parts whose step did not come to its end are None."""
     training = _read(run, "train", "report", TrainingReport)
     evaluation = _read(run, "evaluate", "report", EvaluationReport)
+    scanned = _read(run, "scan", "report", ScanReport)
     packaged = _read(run, "package", "packaged", PackagedImage)
     candidate = _read(run, "deploy", "candidate", Candidate)
     smoke = _read(run, "smoke", "report", SmokeReport)
@@ -31,6 +33,7 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
     verdicts: dict[str, object] = {
         "train": training and _training_words(training),
         "evaluate": evaluation and _evaluation_words(evaluation),
+        "scan": scanned and _scan_words(scanned),
         "package": packaged and f"{packaged.image.partition('@')[2][:19]}…, {packaged.model_bytes / 1e6:.1f} MB",
         "deploy": candidate and f"{candidate.revision} is ready, without traffic" + _first(candidate),
         "smoke": smoke and _smoke_words(smoke),
@@ -75,6 +78,12 @@ def _evaluation_words(report: EvaluationReport) -> str:
     if report.champion_accuracy is not None:
         champion = f"champion {report.champion_accuracy:.4f}"
     return f"{'passed' if report.passed else 'REJECTED'}: accuracy {report.accuracy:.4f}, {champion}"
+
+
+def _scan_words(report: ScanReport) -> str:
+    grave = sum(finding.count for finding in report.findings if finding.severity in ("high", "critical"))
+    words = f"{sum(report.operations.values())} operations, {len(report.files)} files, {grave or 'nothing'} grave"
+    return f"{'passed' if report.passed else 'REJECTED'}: {words}"
 
 
 def _smoke_words(report: SmokeReport) -> str:

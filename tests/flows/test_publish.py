@@ -1,4 +1,4 @@
-"""Publishing step images: what a user is told when Docker or the registry will not.
+"""Publishing images: what a user is told when Docker or the registry will not.
 
 Docker is a script here, which says what the real one and registries say; tests/containers asks the real one.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from fakes.registry import FakeRegistry
 
-from lading.flows.publish import step_images
+from lading.flows.publish import project_images, step_images
 
 SCRIPT = """#!/bin/sh
 echo "$*" >> "$(dirname "$0")/calls"
@@ -62,7 +62,7 @@ CASES = {
 
 @pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
-    """A registry that has both images already: the script does not push."""
+    """A registry that has the images already: the script does not push."""
     registry = FakeRegistry()
     yield registry
     registry.close()
@@ -109,7 +109,7 @@ def test_a_prefix_with_a_tag_is_refused_before_docker_is_asked(tmp_path: Path) -
 
 def test_what_was_pushed_is_told_by_digest(tmp_path: Path, registry: FakeRegistry) -> None:
     digests = []
-    for image in step_images():
+    for image in project_images():
         name, _, tag = image.removeprefix("lading/").partition(":")
         digests.append(f"{registry.host}/team/{name}@{registry.put(f'team/{name}', tag)}")
     done = push(tmp_path, f"{registry.host}/team")

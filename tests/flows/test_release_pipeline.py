@@ -62,7 +62,7 @@ def test_a_release_tells_what_a_user_wants_to_know(home: Path) -> None:
     for _ in range(2):
         done = run([*LADING, "run", "release", *sets], home)
         assert done.returncode == 0, done.stdout + done.stderr
-    for step in ("train", "evaluate", "package", "deploy", "smoke", "promote"):
+    for step in ("train", "evaluate", "scan", "package", "deploy", "smoke", "promote"):
         assert re.search(rf"^{step} +succeeded +\d+\.\d s", done.stdout, re.M), done.stdout
     assert re.search(r"accuracy  [01]\.\d{4} on 100 held-out rows", done.stdout)
     assert re.search(r"image     lading.local/fashion-mnist@sha256:[0-9a-f]{64}", done.stdout)

@@ -21,7 +21,8 @@ from lading.flows.rollout import Plan, roll_out
 from lading.local.lifecycle import start, stop
 from lading.observe import Limits, Questions
 from lading.oci.layout import ImageStore
-from lading.results import RolloutReport
+from lading.promote import check_steps, split_at
+from lading.results import RolloutReport, TrafficTarget
 from lading.settle import settle_release
 from lading.targets.base import Phase, Target
 from lading.targets.connect import connect
@@ -44,6 +45,7 @@ class Stage:
         self.target: Target = connect("local:", environ=self.environ)
         self.said: list[str] = []
         self.images = 0
+        self.service = ""
 
     def plan(self, answer: object = RIGHT, *, label: str = "", **more: Any) -> Plan:
         self.images += 1
@@ -54,7 +56,7 @@ class Stage:
         return Plan(
             image=image,
             model_diff_id=diff_id,
-            service="tiny",
+            service=self.service,
             target_name="local:",
             questions=Questions((GOLDEN,)),
             settings=Settings(env=env),
@@ -65,15 +67,24 @@ class Stage:
         return roll_out(plan, target=self.target, deadline=Deadline.after(60), say=self.said.append)
 
     def split(self) -> dict[str, int]:
-        state = self.target.get("tiny", deadline=Deadline.after(20))
+        state = self.target.get(self.service, deadline=Deadline.after(20))
         return {line.revision: line.percent for line in state.serving()} if state else {}
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    made = Stage(tmp_path_factory.mktemp("place"))
     yield made
     stop(made.state, deadline=Deadline.after(60))
+
+
+@pytest.fixture
+def stage(place: Stage) -> Iterator[Stage]:
+    """With a service of its own for each test."""
+    place.service = f"service-{place.images}"
+    place.said.clear()
+    yield place
+    place.target.delete(place.service, deadline=Deadline.after(60))
 
 
 def test_traffic_moves_in_steps_and_each_is_remembered(stage: Stage) -> None:
@@ -88,7 +99,7 @@ def test_traffic_moves_in_steps_and_each_is_remembered(stage: Stage) -> None:
     assert others is not None
     assert (others.errors, others.requests > 5) == (0, True)
     assert stage.split() == {second.candidate.revision: 100}
-    state = stage.target.get("tiny", deadline=Deadline.after(20))
+    state = stage.target.get(stage.service, deadline=Deadline.after(20))
     assert state is not None
     old, new = first.candidate.revision, second.candidate.revision
     remembered = [[(line.revision, line.percent) for line in change.traffic] for change in state.history]
@@ -128,7 +139,7 @@ def test_a_candidate_that_turns_bad_under_traffic_is_taken_back(
     assert failed.name == check
     assert re.search(received, failed.received), failed.received
     assert stage.split() == {first.candidate.revision: 100}
-    state = stage.target.get("tiny", deadline=Deadline.after(20))
+    state = stage.target.get(stage.service, deadline=Deadline.after(20))
     assert state is not None
     assert state.rollout is not None
     assert state.rollout.phase is Phase.UNDONE
@@ -151,7 +162,7 @@ def test_a_candidate_that_does_not_start_changes_nothing(stage: Stage) -> None:
 
 def test_a_first_release_that_is_not_good_enough_leaves_no_service(stage: Stage) -> None:
     assert not stage.run(stage.plan(WRONG)).passed
-    assert stage.target.get("tiny", deadline=Deadline.after(20)) is None
+    assert stage.target.get(stage.service, deadline=Deadline.after(20)) is None
 
 
 def test_your_own_requests_are_asked_too(stage: Stage) -> None:
@@ -162,13 +173,13 @@ def test_your_own_requests_are_asked_too(stage: Stage) -> None:
 
 def test_a_second_rollout_is_refused_or_waits(stage: Stage) -> None:
     stage.run(stage.plan())
-    slow = stage.plan(label="slow", steps=(50, 100), hold_seconds=2.0)
+    slow = stage.plan(label="slow", steps=(50, 100), hold_seconds=1.0)
     reports: list[RolloutReport] = []
     begun = threading.Thread(target=lambda: reports.append(stage.run(slow)))
     begun.start()
     try:
         poll(lambda: True if len(stage.split()) == 2 else None, deadline=Deadline.after(20), what="the first step")
-        with pytest.raises(RolloutInProgress, match="is being released by r2"):
+        with pytest.raises(RolloutInProgress, match=f"is being released by {slow.release_id}"):
             stage.run(stage.plan(label="third"))
         waited = stage.run(stage.plan(label="fourth", wait=True))
     finally:
@@ -179,14 +190,21 @@ def test_a_second_rollout_is_refused_or_waits(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("steps", [(), (50,), (100, 50), (0, 100), (50, 50, 100)])
-def test_steps_that_do_not_rise_to_100_are_refused(stage: Stage, steps: tuple[int, ...]) -> None:
+def test_steps_that_do_not_rise_to_100_are_refused(steps: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInput, match="expected steps that rise to 100"):
-        stage.run(stage.plan(steps=steps))
-    assert stage.split() == {}
+        check_steps(steps)
+
+
+def test_shares_are_whole_and_sum_to_100() -> None:
+    before = (TrafficTarget("a", 50), TrafficTarget("b", 30), TrafficTarget("c", 20), TrafficTarget("d", 0, "old"))
+    lines = [(line.revision, line.percent) for line in split_at(before, "new", 33)]
+    assert lines == [("new", 33), ("a", 34), ("b", 20), ("c", 13)]
+    assert split_at(before, "new", 100) == (TrafficTarget("new", 100),)
+    assert split_at((TrafficTarget("new", 100),), "new", 5) == (TrafficTarget("new", 100),)
 
 
 def command(stage: Stage, plan: Plan, golden: Path, *words: str) -> "subprocess.Popen[str]":
-    given = [plan.image, "--service", "tiny", "--golden", str(golden), "--probes", "40", *words]
+    given = [plan.image, "--service", plan.service, "--golden", str(golden), "--probes", "40", *words]
     return subprocess.Popen(
         [sys.executable, "-m", "lading", "rollout", *given],
         env=stage.environ,
@@ -222,7 +240,7 @@ def test_a_rollout_that_is_stopped_restores_what_served(stage: Stage, tmp_path: 
     assert stage.split() == {first.candidate.revision: 100}
 
 
-def test_a_rollout_that_is_killed_goes_on_where_it_stopped_or_is_undone(stage: Stage, tmp_path: Path) -> None:
+def test_a_rollout_that_is_killed_is_undone_by_settle(stage: Stage, tmp_path: Path) -> None:
     golden = tmp_path / "golden.jsonl"
     golden.write_text(GOLDEN.to_line())
     first = stage.run(stage.plan())
@@ -232,7 +250,7 @@ def test_a_rollout_that_is_killed_goes_on_where_it_stopped_or_is_undone(stage: S
     running.communicate(timeout=60)
     with pytest.raises(RolloutInProgress):
         stage.run(stage.plan(label="third"))
-    done = settle_release("tiny", target=stage.target, release_id="", deadline=Deadline.after(20))
+    done = settle_release(stage.service, target=stage.target, release_id="", deadline=Deadline.after(20))
     assert done == "restored the traffic from before the release"
     assert stage.split() == {first.candidate.revision: 100}
 
