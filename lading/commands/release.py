@@ -48,6 +48,8 @@ def register(subparsers: Any) -> None:
     rollback = add_parser(subparsers, "rollback", "go back to the traffic from before the last promotion")
     _add_service(rollback, seconds=120)
     rollback.add_argument("--revision", default="", help="send everything to this revision instead")
+    rollback.add_argument("--release", default="", metavar="ID", help="restore the split that this release led to")
+    rollback.add_argument("--history", action="store_true", help="list the last changes of traffic, and change nothing")
     rollback.set_defaults(run=_rollback)
 
     settle = add_parser(subparsers, "settle", "undo a release that did not come to its end")
@@ -127,10 +129,39 @@ def _rollback(args: argparse.Namespace) -> int:
     from lading.rollback import rollback_service
 
     target, deadline = _connect(args.target, args.timeout)
+    if args.history:
+        return _history(args, target, deadline)
     done = rollback_service(
-        args.service, target=target, target_name=args.target, revision=args.revision, deadline=deadline
+        args.service,
+        target=target,
+        target_name=args.target,
+        revision=args.revision,
+        release=args.release,
+        deadline=deadline,
     )
     return _show(args, done)
+
+
+def _history(args: argparse.Namespace, target: "Target", deadline: "Deadline") -> int:
+    from datetime import datetime
+
+    from lading.errors import NotFound
+
+    state = target.get(args.service, deadline=deadline)
+    if state is None:
+        raise NotFound(f"no service {args.service} on {args.target}")
+    rows = [
+        (
+            datetime.fromtimestamp(change.time).astimezone().isoformat(timespec="seconds"),
+            change.release_id,
+            ", ".join(f"{line.revision} {line.percent} %" for line in change.traffic),
+            change.reason,
+        )
+        for change in reversed(state.history)
+    ]
+    data = [dict(zip(("time", "release", "traffic", "reason"), row, strict=True)) for row in rows]
+    emit(args, data, table(("time", "release", "traffic", "reason"), rows))
+    return 0
 
 
 def _settle(args: argparse.Namespace) -> int:

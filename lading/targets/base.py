@@ -268,9 +268,13 @@ def candidate_door(target: Target, candidate: Candidate) -> Door:
 
 
 def remembered(known: ServiceState, traffic: tuple[TrafficTarget, ...], rollout: Rollout | None) -> tuple[Change, ...]:
-    """The history of a service after a change of its split; unchanged if the split is the one that was there."""
+    """The history of a service after a change of its split; unchanged if the split is the one that was there.
+
+    A first release has its split from the beginning: it is remembered when it is promoted.
+    """
     split = tuple(TrafficTarget(line.revision, line.percent) for line in traffic if line.percent)
-    if split == known.serving():
+    is_first = not known.history and rollout is not None and rollout.phase is Phase.PROMOTED
+    if split == known.serving() and not is_first:
         return known.history
     made = Change(time.time(), rollout.id if rollout else "", split, rollout.reason if rollout else "")
     return (*known.history, made)[-MOST_CHANGES:]

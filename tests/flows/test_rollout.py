@@ -16,13 +16,14 @@ import pytest
 import requests
 from tiny_server import make_image
 
-from lading.errors import InvalidInput, RevisionFailed, RolloutInProgress
+from lading.errors import InvalidInput, NotFound, RevisionFailed, RolloutInProgress
 from lading.flows.rollout import Plan, roll_out
 from lading.local.lifecycle import start, stop
 from lading.observe import Limits, Questions
 from lading.oci.layout import ImageStore
 from lading.promote import check_steps, split_at
 from lading.results import RolloutReport, TrafficTarget
+from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.targets.base import Phase, Target
 from lading.targets.connect import connect
@@ -103,9 +104,32 @@ def test_traffic_moves_in_steps_and_each_is_remembered(stage: Stage) -> None:
     assert state is not None
     old, new = first.candidate.revision, second.candidate.revision
     remembered = [[(line.revision, line.percent) for line in change.traffic] for change in state.history]
+    assert remembered.pop(0) == [(old, 100)]
     assert remembered == [[(new, 10), (old, 90)], [(new, 50), (old, 50)], [(new, 100)]]
-    assert state.history[0].reason == "10 % to the candidate"
+    assert state.history[1].reason == "10 % to the candidate"
     assert stage.said[-1] == f"{new} serves at {second.promotion.url}"
+
+
+def test_any_remembered_split_can_be_restored(stage: Stage) -> None:
+    reports = [stage.run(stage.plan(label=f"of many {number}")) for number in range(3)]
+    first, second, third = (report.candidate for report in reports)
+
+    def back(**to: str) -> dict[str, int]:
+        deadline = Deadline.after(30)
+        rollback_service(stage.service, target=stage.target, target_name="local:", deadline=deadline, **to)
+        return stage.split()
+
+    assert back() == {second.revision: 100}
+    assert back(release=third.release_id) == {third.revision: 100}
+    assert back(release=first.release_id) == {first.revision: 100}
+    with pytest.raises(NotFound, match=rf"no release nope is remembered .* {third.release_id}, {second.release_id}, {first.release_id}"):
+        back(release="nope")
+    with pytest.raises(InvalidInput, match="received both"):
+        back(release=third.release_id, revision=first.revision)
+    words = [sys.executable, "-m", "lading", "rollback", "--service", stage.service, "--history"]
+    done = subprocess.run(words, env=stage.environ, capture_output=True, text=True, check=True)
+    assert "rolled back on request" in done.stdout
+    assert f"{third.revision} 100 %" in done.stdout
 
 
 def test_a_candidate_that_answers_wrongly_gets_no_traffic(stage: Stage) -> None:
