@@ -1,5 +1,7 @@
 """KFP component: give a candidate all of the traffic."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.images import STEPS
@@ -10,21 +12,30 @@ def promote(
     candidate: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.Artifact],
     promotion: dsl.Output[dsl.Artifact],
+    steps: str = "100",
+    hold_seconds: int = 0,
+    public: bool = False,
     timeout_seconds: int = 120,
-) -> str:
-    """Send all traffic of the service to a candidate that passed its smoke test.
+) -> NamedTuple("Outputs", [("url", str), ("passed", bool)]):  # type: ignore[valid-type]
+    """Send the traffic of the service to a candidate that passed its smoke test, all at once or in watched steps.
 
     Args:
         candidate: What `deploy` wrote.
         report: The passing verdict of `smoke` on this candidate.
         promotion: The change of traffic as the target reports it, as the JSON of a Promotion.
-        timeout_seconds: How long the change may take.
+        steps: Percentages of the traffic that rise to 100, such as 5,25,100. In each the candidate is asked what the
+            smoke test asked, and judged; if it is not good enough, what served before gets its traffic back.
+        hold_seconds: How long each step is watched, at least. 0 with one step: it is not watched.
+        public: Whether everyone may ask the service from then on.
+        timeout_seconds: How long everything may take, besides the holding.
 
     Returns:
-        The URL of the service.
+        url: The URL of the service.
+        passed: Whether the candidate has all of the traffic.
 
     Raises:
-        InvalidInput: The verdict is negative, or is about another revision or image; promote what `smoke` tested.
+        InvalidInput: The verdict is negative, or is about another revision or image; promote what `smoke` tested. Or
+            the steps do not rise to 100.
         RolloutInProgress: The release was undone, or another one holds the service; deploy again.
         Conflict: The service changed in the meantime; run the step again.
         ServiceUnreachable: The target does not answer; see that it is reachable from the step.
@@ -33,7 +44,8 @@ def promote(
     from pathlib import Path
 
     from lading.files import write_atomic
-    from lading.promote import promote_candidate
+    from lading.flows.rollout import promote_watched
+    from lading.promote import parse_steps
     from lading.results import Candidate, SmokeReport
     from lading.targets.connect import connect
     from lading.values import from_json, to_json
@@ -41,7 +53,15 @@ def promote(
 
     deployed = from_json(Path(candidate.path).read_text(), Candidate)
     verdict = from_json(Path(report.path).read_text(), SmokeReport)
-    target, deadline = connect(deployed.target, environ=os.environ), Deadline.after(timeout_seconds)
-    done = promote_candidate(deployed, verdict, target=target, deadline=deadline)
+    percentages = parse_steps(steps)
+    done = promote_watched(
+        deployed,
+        verdict,
+        target=connect(deployed.target, environ=os.environ),
+        steps=percentages,
+        hold_seconds=hold_seconds,
+        public=public,
+        deadline=Deadline.after(timeout_seconds + hold_seconds * len(percentages)),
+    )
     write_atomic(Path(promotion.path), to_json(done))
-    return done.url
+    return done.url, done.passed

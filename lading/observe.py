@@ -10,7 +10,7 @@ from typing import Any
 
 from lading.asking import Identity, ask_golden, identity_of, is_finite
 from lading.errors import LadingError, NotFound, RemoteError
-from lading.results import Candidate, RevisionHealth, StepReport
+from lading.results import Candidate, RevisionHealth, SmokeReport, StepReport
 from lading.targets.door import Door
 from lading.values import Check, GoldenRequest
 from lading.wait import Deadline
@@ -19,6 +19,8 @@ _AT_ONCE = 4
 _ENOUGH = 20
 """From so many answers on the latency of what served before is a measure."""
 _SLACK_MILLISECONDS = 10.0
+RTOL, ATOL = 1e-3, 1e-4
+"""One revision may compute on processors of several kinds, which differ in the last digits."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Questions:
     """With known answers; at least one."""
     instances: tuple[Mapping[str, Any], ...] = ()
     """The user's own request bodies; any finite answer will do."""
+
+    @classmethod
+    def of(cls, report: SmokeReport) -> "Questions":
+        """Those that a candidate has answered rightly in its smoke test, to be answered so again."""
+        return cls(
+            tuple(
+                GoldenRequest(answer.signature, answer.request, answer.response, RTOL, ATOL)
+                for answer in report.answers
+            )
+        )
 
 
 @dataclass

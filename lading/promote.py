@@ -90,6 +90,20 @@ def check_steps(steps: Sequence[int]) -> None:
         raise InvalidInput(f"expected steps that rise to 100, such as 5,25,100; received {','.join(map(str, steps))}")
 
 
+def parse_steps(text: str) -> tuple[int, ...]:
+    """Steps such as ``5,25,100``.
+
+    Raises:
+        InvalidInput: they are none.
+    """
+    try:
+        steps = tuple(int(part.strip().removesuffix("%")) for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(f"expected steps that rise to 100, such as 5,25,100; received {text!r}") from None
+    check_steps(steps)
+    return steps
+
+
 def split_at(before: tuple[TrafficTarget, ...], revision: str, percent: int) -> tuple[TrafficTarget, ...]:
     """A split in which a revision has ``percent``, and what served before shares the rest as it did.
 

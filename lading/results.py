@@ -431,7 +431,7 @@ class TrainingReport:
     """For each signature ``{"inputs": {NAME: {"dtype", "shape"}}, "outputs": …}``; null is a dimension that varies."""
 
 
-Verdict = EvaluationReport | SmokeReport | ConvertReport | ScanReport | VerifyReport
+Verdict = EvaluationReport | SmokeReport | ConvertReport | ScanReport | VerifyReport | Promotion
 
 
 def verdict_from_json(text: str | bytes) -> Verdict:
@@ -447,6 +447,8 @@ def verdict_from_json(text: str | bytes) -> Verdict:
         return from_json(text, ConvertReport)
     if f'"kind": "{ScanReport.__name__}"' in start:
         return from_json(text, ScanReport)
+    if f'"kind": "{Promotion.__name__}"' in start:
+        return from_json(text, Promotion)
     if f'"kind": "{VerifyReport.__name__}"' in start:
         return from_json(text, VerifyReport)
     return from_json(text, EvaluationReport)

@@ -35,7 +35,7 @@ def register(subparsers: Any) -> None:
         "--instances", type=Path, metavar="FILE", help='your own requests: {"instances": […]}, or a list of such'
     )
     rollout.add_argument(
-        "--steps", default="100", type=_steps, metavar="PERCENT,…", help="for instance 5,25,100 (default: %(default)s)"
+        "--steps", default="100", metavar="PERCENT,…", help="for instance 5,25,100 (default: %(default)s)"
     )
     rollout.add_argument(
         "--hold", default="0s", type=_seconds, metavar="TIME", help="how long each step is watched, for instance 60s"
@@ -60,6 +60,7 @@ def _rollout(args: argparse.Namespace) -> int:
     from lading.flows.rollout import Plan, roll_out
     from lading.observe import Limits, Questions, read_instances
     from lading.packaged import find_model
+    from lading.promote import parse_steps
     from lading.targets.connect import connect
     from lading.targets.settings import Settings
     from lading.values import GoldenRequest
@@ -84,7 +85,7 @@ def _rollout(args: argparse.Namespace) -> int:
         release_id=f"rollout-{uuid.uuid4().hex[:8]}",
         questions=Questions(golden, read_instances(_bodies(args.instances))),
         settings=Settings.parse(args.settings),
-        steps=args.steps,
+        steps=parse_steps(args.steps),
         hold_seconds=args.hold,
         limits=Limits(probes=args.probes),
         public=args.public,
@@ -103,13 +104,6 @@ def _bodies(path: Path | None) -> list[Any]:
     except ValueError as error:
         raise InvalidInput(f"{path}: expected JSON: {error}") from error
     return body if isinstance(body, list) else [body]
-
-
-def _steps(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part.strip().removesuffix("%")) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected percentages such as 5,25,100, received {text!r}") from None
 
 
 def _seconds(text: str) -> float:

@@ -77,7 +77,19 @@ def roll_out(plan: Plan, *, target: Target, deadline: Deadline, say: Say = lambd
             done = settle_release(plan.service, target=target, release_id=plan.release_id, deadline=deadline)
             say(f"it did not answer as it should: {done}")
             return RolloutReport(passed=False, candidate=candidate, smoke=smoke, promotion=None)
-        return _promote(plan, candidate, smoke, target=target, deadline=deadline, say=say)
+        promotion = promote_watched(
+            candidate,
+            smoke,
+            target=target,
+            steps=plan.steps,
+            hold_seconds=plan.hold_seconds,
+            questions=plan.questions,
+            limits=plan.limits,
+            public=plan.public,
+            deadline=deadline,
+            say=say,
+        )
+        return RolloutReport(passed=promotion.passed, candidate=candidate, smoke=smoke, promotion=promotion)
     except BaseException as error:
         _undo(plan, target, error, say)
         raise
@@ -107,43 +119,72 @@ def _deploy(plan: Plan, target: Target, deadline: Deadline, say: Say) -> Candida
             deadline.sleep(_LOOK_SECONDS)
 
 
-def _promote(
-    plan: Plan, candidate: Candidate, smoke: SmokeReport, *, target: Target, deadline: Deadline, say: Say
-) -> RolloutReport:
+def promote_watched(
+    candidate: Candidate,
+    smoke: SmokeReport,
+    *,
+    target: Target,
+    steps: tuple[int, ...] = (100,),
+    hold_seconds: float = 0.0,
+    questions: Questions | None = None,
+    limits: Limits | None = None,
+    public: bool = False,
+    deadline: Deadline,
+    say: Say = lambda _: None,
+) -> Promotion:
+    """Promote a candidate in steps, each of them watched.
+
+    Args:
+        candidate: What ``deploy`` returned.
+        smoke: Its passing smoke report.
+        target: Where the service lives.
+        steps: Percentages of the traffic, rising to 100.
+        hold_seconds: How long each step is watched, at least.
+        questions: What is asked in a step. None: what the smoke test asked; and nothing in a single step without hold.
+        limits: What is good enough.
+        public: Whether everyone may ask the service from the promotion on.
+        deadline: When to give up.
+        say: Told each stage.
+
+    Raises:
+        As ``promote_candidate``.
+    """
     doors = {
         "candidate_door": candidate_door(target, candidate),
-        "service_door": target.door(plan.service, None, url=candidate.service_url, model=candidate.model),
+        "service_door": target.door(candidate.service, None, url=candidate.service_url, model=candidate.model),
     }
+    asked = questions or Questions.of(smoke)
 
     def watch(percent: int) -> StepReport:
         say(f"{percent} % of the traffic goes to {candidate.revision}")
         step = observe_step(
             candidate,
             percent,
-            plan.questions,
+            asked,
             **doors,
-            hold_seconds=plan.hold_seconds,
-            limits=plan.limits,
+            hold_seconds=hold_seconds,
+            limits=limits or Limits(),
             deadline=deadline,
         )
         health = step.candidate
         say(f"  {health.requests} requests, {health.errors} errors, median {health.median_milliseconds:.1f} ms")
         return step
 
+    is_watched = questions is not None or len(steps) > 1 or hold_seconds > 0
     promotion = promote_candidate(
         candidate,
         smoke,
         target=target,
-        steps=plan.steps,
-        watch=watch,
-        hold_seconds=plan.hold_seconds,
+        steps=steps,
+        watch=watch if is_watched else None,
+        hold_seconds=hold_seconds,
         deadline=deadline,
     )
-    if promotion.passed and plan.public:
-        target.set_public(plan.service, True, deadline=deadline)
-        say(f"{plan.service} is public now: everyone may ask it")
+    if promotion.passed and public:
+        target.set_public(candidate.service, True, deadline=deadline)
+        say(f"{candidate.service} is public now: everyone may ask it")
     say(_ending(promotion))
-    return RolloutReport(passed=promotion.passed, candidate=candidate, smoke=smoke, promotion=promotion)
+    return promotion
 
 
 def _ending(promotion: Promotion) -> str:

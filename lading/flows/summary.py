@@ -37,7 +37,8 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
         "package": packaged and f"{packaged.image.partition('@')[2][:19]}…, {packaged.model_bytes / 1e6:.1f} MB",
         "deploy": candidate and f"{candidate.revision} is ready, without traffic" + _first(candidate),
         "smoke": smoke and _smoke_words(smoke),
-        "promote": promotion and f"{promotion.revision} takes 100 %",
+        "promote": promotion
+        and (f"{promotion.revision} takes 100 %" if promotion.passed else f"taken back {promotion.reason}"),
         "settle": "nothing to undo" if run.outcome == "promoted" else "",
     }
     return RunReport(

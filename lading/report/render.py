@@ -7,8 +7,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lading.report.curl import curl_command
 from lading.report.evaluation import view_evaluation
 from lading.report.picture import find_picture
+from lading.report.scan import view_scan
 from lading.report.smoke import view_smoke
-from lading.results import EvaluationReport, RunReport, SmokeReport, Verdict
+from lading.results import EvaluationReport, Promotion, RunReport, ScanReport, SmokeReport, Verdict
 from lading.values import ImageRef
 
 _MOST_COMMAND_CHARACTERS = 20_000
@@ -33,7 +34,7 @@ def render_run(report: RunReport) -> str:
 
 
 def render_verdict(report: Verdict) -> str:
-    """The page of a rejected release, for the user interface of a pipeline: one HTML file."""
+    """The page of a verdict, for the user interface of a pipeline: one HTML file."""
     return (
         _environment()
         .get_template("verdict.html")
@@ -41,6 +42,8 @@ def render_verdict(report: Verdict) -> str:
             report=report,
             evaluation=view_evaluation(report) if isinstance(report, EvaluationReport) else None,
             smoke=view_smoke(report) if isinstance(report, SmokeReport) else None,
+            scan=view_scan(report) if isinstance(report, ScanReport) else None,
+            promotion=report if isinstance(report, Promotion) else None,
         )
     )
 
