@@ -13,33 +13,39 @@ def package(
     packaged: dsl.Output[dsl.Artifact],
     repository: str,
     base: str = "host",
+    platform: str = "",
+    runtime: str = "",
 ) -> NamedTuple("Outputs", [("image", str), ("model_diff_id", str)]):  # type: ignore[valid-type]
     """Turn a SavedModel into a serving image, without Docker.
 
     Args:
         model: The SavedModel.
         packaged: What was made, as the JSON of a PackagedImage.
-        repository: Where the image goes, without a tag: lading.local/NAME is the image store of this machine.
-        base: The image below the model. host: empty, for the local target.
+        repository: Where the image goes: HOST/NAME[:TAG] in a registry, or lading.local/NAME on this machine.
+        base: The image below the model, by tag or digest. host: empty, for the local target.
+        platform: Of a base for several, such as linux/arm64. Empty: that of the machine that runs this step.
+        runtime: The server in the base: lading or tf-serving. Empty: lading.
 
     Returns:
         image: The image as repository@sha256:….
         model_diff_id: Digest of the uncompressed model layer.
 
     Raises:
-        InvalidModel: The directory is not a SavedModel; give the output `model` of `train`, or of `model.export`.
+        InvalidModel: The directory is not a SavedModel; give the output `model` of `train`, or of `model.export`. Or
+            the base serves with LiteRT, and the model was not converted.
         InvalidReference: The repository or the base cannot be used; the message says what can.
-        StorageError: The disk is full; no image was made.
+        NotFound: The base does not exist, or not for the platform.
+        AccessDenied: The registry refuses; the message names the role that is missing.
+        ServiceUnreachable: The registry does not answer.
+        StorageError: The disk is full, or a file of the model changed meanwhile; no image was tagged.
     """
     import os
     from pathlib import Path
 
-    from lading.files import state_dir, write_atomic
-    from lading.oci.layout import ImageStore
+    from lading.files import write_atomic
     from lading.package import package_image
     from lading.values import to_json
 
-    store = ImageStore(state_dir(os.environ) / "local" / "images")
-    made = package_image(Path(model.path), repository, base=base, store=store)
+    made = package_image(model.path, repository, base=base, platform=platform, runtime=runtime, environ=os.environ)
     write_atomic(Path(packaged.path), to_json(made))
     return made.image, made.model_diff_id

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lading.errors import StorageError
+from lading.values import FileDigest
 
 LAST_FILE = "saved_model.pb"
 """TensorFlow Serving takes a version directory for complete when this is in it."""
+
+_PIECE = 1 << 20
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -24,6 +27,22 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     return root / "lading"
 
 
+def digest_file(path: Path) -> FileDigest:
+    """Size and SHA-256 of a file, as they are read. Other threads run meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    import hashlib
+
+    hashed, size, piece = hashlib.sha256(), 0, memoryview(bytearray(_PIECE))
+    with path.open("rb", buffering=0) as file:
+        while read := file.readinto(piece):
+            hashed.update(piece[:read])
+            size += read
+    return FileDigest(size, hashed.hexdigest())
+
+
 def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     """Write a file so that readers see the old content or the new, never a part.
 
@@ -32,7 +51,7 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     """
     data = content.encode() if isinstance(content, str) else content
     with storage_errors(path):
-        _make_parent(path)
+        make_parent(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -58,7 +77,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
         StorageError: the disk is full or the place cannot be written; ``path`` is as it was.
     """
     with storage_errors(path):
-        _make_parent(path)
+        make_parent(path)
         scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield scratch
@@ -95,7 +114,12 @@ def _move(source: Path, to: Path) -> None:
         shutil.rmtree(source, ignore_errors=True)
 
 
-def _make_parent(path: Path) -> None:
+def make_parent(path: Path) -> None:
+    """Make the directory that a file or directory will lie in.
+
+    Raises:
+        StorageError: a file is in the way.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

@@ -1,75 +1,120 @@
 """Turn a SavedModel into a serving image, without Docker: base + model layer + configuration."""
 
-import tempfile
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
-from lading.errors import InvalidModel, InvalidReference
-from lading.oci.image import MODEL_DIFF_ID_LABEL, MODEL_PATH_LABEL, RUNTIME_LABEL
-from lading.oci.layer import Layer, write_layer
-from lading.oci.layout import ImageStore
+from lading.errors import InvalidInput, InvalidReference
+from lading.model_files import model_files
+from lading.oci.assemble import Base, assemble, publish, read_base
+from lading.oci.connect import LOCAL_HOST, Place, open_place
+from lading.oci.copy import Progress
+from lading.oci.platform import Platform
 from lading.results import PackagedImage
+from lading.runtimes import HOST, check_base, contents_of, find_runtime
+from lading.values import ImageRef
+from lading.wait import Deadline
 
-HOST_BASE = "host"
+HOST_BASE = HOST
 """The empty base: the image runs on the Python of the machine that unpacks it, which only the local target does."""
-LOCAL_REGISTRY = "lading.local/"
-"""Repositories below this name live in the image store of this machine."""
+SECONDS = 600.0
+"""How long packaging may take when nothing else is said; most of it is the way of the model to a registry."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def package_image(model: Path, repository: str, *, store: ImageStore, base: str = HOST_BASE) -> PackagedImage:
-    """Assemble an image that serves a model.
+def package_image(
+    model: str | Path,
+    to: str,
+    *,
+    environ: Mapping[str, str],
+    base: str = HOST_BASE,
+    platform: str = "",
+    runtime: str = "",
+    name: str = "",
+    compression: str = "stored",
+    deadline: Deadline | None = None,
+    progress: Progress | None = None,
+) -> PackagedImage:
+    """Assemble an image that serves a model, and bring it to its place.
 
-    The model lies at ``models/NAME/1`` in the image, where NAME is the last part of the repository. The same model
-    gives the same digest, wherever and whenever it is packaged.
+    The model lies at ``models/NAME/VERSION`` in the image. The same model, base and options give the same digest,
+    wherever, whenever and by whomever it is packaged.
 
     Args:
-        model: A SavedModel: a directory that holds ``saved_model.pb``.
-        repository: Where the image goes: ``lading.local/NAME``.
-        store: The image store of this machine.
-        base: The image below the model: ``host``.
+        model: A SavedModel, or a base of versions of which the highest is taken: a path or ``gs://``.
+        to: Where the image goes: ``HOST/NAME[:TAG]``, ``oci:DIR[:TAG]``, ``archive:FILE``, or ``lading.local/NAME``,
+            the image store of this machine.
+        environ: Where this user's state and credentials are looked up.
+        base: The image below the model, in the words of ``to``, by tag or digest; or ``host``.
+        platform: Of the base, where it is an index: ``linux/arm64``. Empty: this machine's.
+        runtime: ``lading`` or ``tf-serving``: which server the base has. Empty: ``lading``.
+        name: By which clients ask for the model. Empty: the last part of ``to``.
+        compression: ``stored`` or ``gzip``, of the model's layer.
+        deadline: For all of it. None: ``SECONDS`` from now.
+        progress: Is told how the transfer goes.
 
     Raises:
-        InvalidModel: the directory is not a SavedModel.
-        InvalidReference: the repository or the base is not one that can be used.
-        StorageError: the disk is full; no image was made.
+        InvalidModel: there is no SavedModel; or it is not converted for the engine of the base.
+        InvalidReference: the destination or the base is not one that can be used; the message says which can.
+        InvalidInput: a runtime, platform, name or compression that does not exist.
+        NotFound: the base does not exist, or not for the platform.
+        AccessDenied, QuotaExceeded, RemoteError: a registry refuses.
+        ServiceUnreachable, DeadlineExceeded: a registry does not answer, or not in time.
+        StorageError: the disk is full, or a file changed meanwhile; no image was made.
     """
-    if not (model / "saved_model.pb").is_file():
-        raise InvalidModel(f"expected a SavedModel (a directory that holds saved_model.pb), received {model}")
-    if base != HOST_BASE:
+    deadline = deadline or Deadline.after(SECONDS)
+    runtime = find_runtime(runtime, base)
+    wanted = Platform.parse(platform) if platform else None
+    name = _model_name(name or _last_part(to))
+    place = _host_place(to, environ) if runtime == HOST else open_place(to, environ=environ, writable=True)
+    with model_files(model) as files:
+        below = None if runtime == HOST else _read_base(base, runtime, wanted, environ=environ, deadline=deadline)
+        contents = contents_of(files, name, below, runtime=runtime, compression=compression)
+        assembled = assemble(below, contents.layers, contents.changes, made_by="lading package")
+        moved = publish(assembled, place.store, tag=place.tag, deadline=deadline, progress=progress)
+    return PackagedImage(
+        image=str(ImageRef(place.store.repository, assembled.manifest.digest)),
+        model_diff_id=contents.model.diff_id,
+        model_bytes=contents.model.descriptor.size,
+        base=below.reference if below else "",
+        runtime=runtime,
+        sent_bytes=moved.sent,
+    )
+
+
+def _read_base(
+    base: str, runtime: str, platform: Platform | None, *, environ: Mapping[str, str], deadline: Deadline
+) -> Base:
+    place = open_place(base, environ=environ)
+    found = read_base(place.store, place.wanted, platform=platform, deadline=deadline)
+    check_base(found, runtime)
+    return found
+
+
+def _host_place(to: str, environ: Mapping[str, str]) -> Place:
+    """The place of an image that runs on this machine's Python."""
+    name = to.removeprefix(f"{LOCAL_HOST}/")
+    if name == to or not _NAME.fullmatch(name.partition(":")[0]):
         raise InvalidReference(
-            f"expected the base {HOST_BASE!r}, received {base!r}: this version packages for the target local: only"
+            f"expected a repository such as {LOCAL_HOST}/taxi (letters, digits, '-', '_', '.'), received {to!r}: an "
+            f"image on the base {HOST_BASE!r} runs on the local target only, for other places give --base"
         )
-    name = _model_name(repository)
-    with tempfile.TemporaryDirectory(dir=store.scratch(), prefix="package-") as scratch:
-        layer = write_layer(model, f"models/{name}/1", Path(scratch) / "model")
-        image = store.write(repository, _configuration(name, layer), (layer,))
-    return PackagedImage(str(image), layer.diff_id, layer.descriptor.size)
+    return open_place(to, environ=environ, writable=True)
 
 
-def _model_name(repository: str) -> str:
-    name = repository.removeprefix(LOCAL_REGISTRY)
-    if not repository.startswith(LOCAL_REGISTRY) or not name or not all(c.isalnum() or c in "-_." for c in name):
-        raise InvalidReference(
-            f"expected a repository such as {LOCAL_REGISTRY}taxi (letters, digits, '-', '_', '.'), "
-            f"received {repository!r}"
+def _last_part(to: str) -> str:
+    """What a destination is called: the last part of its path, without tag and suffix."""
+    kind, colon, path = to.partition(":")
+    if colon and kind in ("oci", "archive"):
+        last = PurePosixPath(path).name
+        return last.partition(":")[0] if kind == "oci" else last.removesuffix(".tar")
+    return to.rpartition("/")[2].partition(":")[0]
+
+
+def _model_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"expected a name for the model (letters, digits, '-', '_', '.'), received {name!r}: give one with --name"
         )
     return name
-
-
-def _configuration(name: str, layer: Layer) -> dict[str, Any]:
-    """The OCI image configuration. Paths are relative to the root, so that they hold in a container and unpacked."""
-    return {
-        # No operating system is inside, so a container engine must refuse to run it.
-        "architecture": "unknown",
-        "os": "unknown",
-        "config": {
-            "Entrypoint": ["python3", "-m", "lading"],
-            "Cmd": ["serve", f"{name}=models/{name}"],
-            # PYTHONSAFEPATH: a file in the image must never be imported in place of a library.
-            "Env": [f"LADING_MODEL_DIFF_ID={layer.diff_id}", "PYTHONSAFEPATH=1"],
-            "WorkingDir": "/",
-            "ExposedPorts": {"8080/tcp": {}},
-            "Labels": {RUNTIME_LABEL: "host", MODEL_DIFF_ID_LABEL: layer.diff_id, MODEL_PATH_LABEL: f"models/{name}/1"},
-        },
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
-    }

@@ -7,7 +7,8 @@ switch.
 import contextlib
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
@@ -69,6 +70,22 @@ def write_bytes(uri: str, content: bytes) -> None:
             blob.upload_from_string(content, "application/octet-stream", retry=_retry())
     else:
         write_atomic(local_path(uri), content)
+
+
+def upload_file(path: Path, uri: str) -> None:
+    """Copy a file of this machine to a URI; it streams, and readers see it when it is whole.
+
+    Raises:
+        NotFound: there is no such file, or the bucket does not exist.
+        AccessDenied: the bucket may not be written.
+        StorageError: it could not be written.
+        InvalidReference: the URI has an unknown scheme.
+    """
+    if is_remote(uri):
+        with _blob(uri) as blob:
+            blob.upload_from_filename(str(path), "application/octet-stream", retry=_retry())
+    else:
+        copy_file(str(path), local_path(uri))
 
 
 def exists(uri: str) -> bool:
@@ -164,6 +181,34 @@ def copy_file(uri: str, to: Path) -> Path:
         finally:
             scratch.unlink(missing_ok=True)
     return to
+
+
+def copy_directory(uri: str, to: Path, *, parallel: int = 8) -> None:
+    """Copy the files below a directory into an existing directory of this machine, several at a time.
+
+    Args:
+        uri: A directory on this machine, or ``gs://BUCKET/PREFIX``.
+        to: When this fails, some of the files may be there.
+        parallel: So many files at a time.
+
+    Raises:
+        NotFound: there is no such directory, or nothing is in it.
+        InvalidReference: a name in the bucket leads out of the directory.
+        AccessDenied: it may not be read.
+        StorageError: it could not be read or written.
+    """
+    files = list_files(uri)
+    if not files:
+        raise NotFound(f"nothing below {uri}")
+    root = uri if is_remote(uri) else str(local_path(uri))
+    names = {file: PurePosixPath(file.removeprefix(root.rstrip("/")).lstrip("/")) for file in files}
+    for file, name in names.items():
+        # Any text is a name in a bucket, also one that is a way out of a directory.
+        if ".." in name.parts:
+            raise InvalidReference(f"{uri} has a file whose name leads out of it: {file}")
+    with ThreadPoolExecutor(parallel) as pool:
+        for copied in [pool.submit(copy_file, file, to / name) for file, name in names.items()]:
+            copied.result()
 
 
 def join(uri: str, name: str) -> str:

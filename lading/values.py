@@ -106,6 +106,16 @@ class FileDigest:
     """64 hex digits."""
 
 
+@dataclass(frozen=True)
+class ModelDigests:
+    """Every file of a model, as it was when it was packaged; it lies in the image, in a layer of its own."""
+
+    root: str
+    """The directory of the SavedModel: a path in the image, relative where the image has no root of its own."""
+    files: dict[str, FileDigest]
+    """By path below ``root``."""
+
+
 def to_json(value: Any) -> str:
     """The JSON text of a value of this module, with its kind and version."""
     body = {"kind": type(value).__name__, "version": VERSION, **dataclasses.asdict(value)}

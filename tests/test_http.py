@@ -4,7 +4,9 @@ import http.server
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 
 import pytest
 
@@ -12,7 +14,7 @@ from lading.errors import Conflict, DeadlineExceeded, NotFound, RemoteError, Ser
 from lading.http import Client
 from lading.wait import Deadline
 
-Script = list[tuple[int, bytes]]
+Script = list[tuple[int, bytes] | tuple[int, bytes, dict[str, str]]]
 
 
 @pytest.fixture
@@ -26,9 +28,10 @@ def serve() -> Iterator[Callable[[Script], tuple[str, list[str]]]]:
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self) -> None:
                 seen.append(f"{self.command} {self.path}")
-                status, body = script[min(len(seen), len(script)) - 1]
+                status, body, *more = script[min(len(seen), len(script)) - 1]
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                for name, value in {"Content-Length": str(len(body)), **(more[0] if more else {})}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -71,6 +74,45 @@ def test_a_refusal_is_final_and_in_the_servers_words(
     with pytest.raises(kind, match=rf"GET {url}/a: {status} because of this"):
         Client(url).request("GET", "/a", deadline=Deadline.after(20))
     assert len(seen) == 1
+
+
+def test_a_post_that_says_so_is_sent_again(serve: Callable[[Script], tuple[str, list[str]]]) -> None:
+    url, seen = serve([(503, b"busy"), (200, b"{}")])
+    assert Client(url).request("POST", "/a", deadline=Deadline.after(20), repeatable=True).json() == {}
+    assert seen == ["POST /a"] * 2
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(serve: Callable[[Script], tuple[str, list[str]]]) -> None:
+    url, seen = serve([(200, b"hal", {"Content-Length": "9", "Connection": "close"}), (200, b"whole")])
+    assert Client(url).request("GET", "/a", deadline=Deadline.after(20)).content == b"whole"
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_server_that_names_a_time_is_not_asked_earlier(
+    serve: Callable[[Script], tuple[str, list[str]]], form: str
+) -> None:
+    began = time.time()
+    asked = "1" if form == "seconds" else formatdate(began + 2, usegmt=True)  # a date has whole seconds
+    url, _ = serve([(429, b"", {"Retry-After": asked}), (200, b"{}")])
+    Client(url).request("GET", "/a", deadline=Deadline.after(20))
+    assert time.time() - began >= 1
+    url, seen = serve([(503, b"later", {"Retry-After": "3600"})])
+    with pytest.raises(RemoteError, match="later"):  # at once: it would be too late
+        Client(url).request("GET", "/a", deadline=Deadline.after(20))
+    assert len(seen) == 1
+
+
+def test_no_message_shows_what_follows_the_question_mark(serve: Callable[[Script], tuple[str, list[str]]]) -> None:
+    url, _ = serve([(403, b'{"errors": [{"code": "DENIED", "message": "not you"}]}')])
+    with pytest.raises(RemoteError, match=rf"GET {url}/a: 403 not you") as refused:
+        Client(url).request("GET", "/a?signature=hush", deadline=Deadline.after(5))
+    assert "hush" not in str(refused.value)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ServiceUnreachable) as unreachable:
+        Client(nobody).request("GET", "/a?signature=hush", deadline=Deadline.after(0.2))
+    assert "hush" not in str(unreachable.value)
 
 
 def test_nobody_there() -> None:

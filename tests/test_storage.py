@@ -7,7 +7,7 @@ import pytest
 from fakes.storage_server import Storage
 
 from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
-from lading.storage import copy_file, exists, join, list_files, list_names, read_bytes, write_bytes
+from lading.storage import copy_file, exists, join, list_files, list_names, read_bytes, upload_file, write_bytes
 
 
 @pytest.fixture
@@ -24,6 +24,16 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
 @pytest.fixture
 def bucket(storage: Storage) -> str:
     return "gs://bucket"
+
+
+@pytest.mark.parametrize("place", ["bucket", "path"])
+def test_a_file_is_uploaded(storage: Storage, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_bytes(b"content" * 1000)
+    uri = "gs://bucket/new/file" if place == "bucket" else str(tmp_path / "new" / "file")
+    upload_file(tmp_path / "file", uri)
+    assert read_bytes(uri) == b"content" * 1000
+    with pytest.raises(NotFound, match="no bucket"):
+        upload_file(tmp_path / "file", "gs://nowhere/file")
 
 
 def test_a_path_and_a_file_uri_are_the_same(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, {"ready": True})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         number = next(NUMBERS)
         answer = json.loads(Path("answer.json").read_text())
         time.sleep(float(os.environ.get("SLOW_SECONDS", "0")) if number > AFTER else 0)
@@ -42,7 +42,13 @@ class Handler(BaseHTTPRequestHandler):
             answer = "error"
         if number > AFTER and "WRONG_ANSWER" in os.environ:
             answer = float(os.environ["WRONG_ANSWER"])
-        self.reply(200, {"outputs": [[answer]]}) if answer != "error" else self.reply(500, {"error": "out of order"})
+        if answer == "error":
+            return self.reply(500, {"error": "out of order"})
+        body = {"predictions": [answer for _ in sent["instances"]]} if "instances" in sent else {"outputs": [[answer]]}
+        if sent.get("parameters", {}).get("identity"):  # behind Vertex AI, which hands no headers on
+            names = {"x-lading-revision": "K_REVISION", "x-lading-model": "LADING_MODEL_DIFF_ID"}
+            body["metadata"] = {header: os.environ[name] for header, name in names.items()}
+        self.reply(200, body)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -54,14 +60,17 @@ def make_image(store: object, scratch: Path, *, answer: object, label: str = "")
     Returns:
         The image by digest, and the model's diff-id.
     """
+    from tiny_bases import put_image
+
     from lading.oci.image import MODEL_DIFF_ID_LABEL, MODEL_PATH_LABEL, RUNTIME_LABEL
-    from lading.oci.layer import write_layer
+    from lading.oci.layer import plan_layer
+    from lading.oci.layout import Layout
 
     files = scratch / "files"
     files.mkdir(parents=True)
     (files / "app.py").write_text(Path(__file__).read_text())
     (files / "answer.json").write_text(json.dumps(answer))
-    layer = write_layer(files, "models/tiny/1", scratch / "layer")
+    layer = plan_layer(files, "models/tiny/1")
     config = {
         "architecture": "unknown",
         "os": "unknown",
@@ -72,7 +81,8 @@ def make_image(store: object, scratch: Path, *, answer: object, label: str = "")
         },
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
     }
-    return str(store.write("lading.local/tiny", config, (layer,))), layer.diff_id  # type: ignore[attr-defined]
+    repository = Layout(store.directory, "lading.local/tiny")  # type: ignore[attr-defined]
+    return f"{repository.repository}@{put_image(repository, config, layer)}", layer.diff_id
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "convert": ("convert",),
     "package": ("package",),
     "push": ("push",),
+    "cloud_build": ("cloud-build",),
     "sign": ("sign", "sbom"),
     "verify": ("verify",),
     "release": ("deploy", "smoke", "promote", "rollback", "settle"),

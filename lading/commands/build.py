@@ -1,4 +1,4 @@
-"""``lading train | evaluate | package``: from data to an image."""
+"""``lading train | evaluate``: from data to a model that is good enough."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from lading.commands.common import add_parser, emit, emit_verdict, table
 
 
 def register(subparsers: Any) -> None:
-    """Add the three commands."""
+    """Add the two commands."""
     train = add_parser(subparsers, "train", "train a model by a recipe and export it as a SavedModel")
     train.add_argument(
         "recipe", nargs="?", default="fashion_mnist", help="a built-in name, or a Python file (path, gs://)"
@@ -35,12 +35,6 @@ def register(subparsers: Any) -> None:
     evaluate.add_argument("--target", default="local:", help="where the service lives (default: %(default)s)")
     evaluate.add_argument("--report", type=Path, metavar="FILE", help="write the verdict here, as JSON")
     evaluate.set_defaults(run=_evaluate)
-
-    package = add_parser(subparsers, "package", "turn a SavedModel into a serving image, without Docker")
-    package.add_argument("model", type=Path, help="a SavedModel")
-    package.add_argument("--to", required=True, metavar="REPOSITORY", help="for instance lading.local/taxi")
-    package.add_argument("--base", default="host", help="the image below the model (default: %(default)s)")
-    package.set_defaults(run=_package)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -79,14 +73,3 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.report:
         write_atomic(args.report, to_json(verdict))
     return emit_verdict(args, verdict)
-
-
-def _package(args: argparse.Namespace) -> int:
-    from lading.files import state_dir
-    from lading.oci.layout import ImageStore
-    from lading.package import package_image
-
-    store = ImageStore(state_dir(os.environ) / "local" / "images")
-    made = package_image(args.model, args.to, base=args.base, store=store)
-    emit(args, {"image": made.image, "model_diff_id": made.model_diff_id, "model_bytes": made.model_bytes}, made.image)
-    return 0

@@ -1,4 +1,4 @@
-"""``lading images list | push``: the images that pipeline steps run in."""
+"""``lading images list | push``: the images that pipeline steps run in, and the bases for serving."""
 
 import argparse
 import os
@@ -10,19 +10,19 @@ from lading.commands.common import add_parser, emit, table
 
 def register(subparsers: Any) -> None:
     """Add the two commands."""
-    group = subparsers.add_parser("images", help="the images that pipeline steps run in")
+    group = subparsers.add_parser("images", help="the images of pipeline steps, and the bases for serving")
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    listing = add_parser(commands, "list", "list the step images, and whether Docker has them here")
+    listing = add_parser(commands, "list", "list the images of steps and for serving, and whether Docker has them here")
     listing.set_defaults(run=_list)
-    push = add_parser(commands, "push", "publish the step images that `make images` built")
+    push = add_parser(commands, "push", "publish the images that `make images` built")
     push.add_argument("--to", required=True, metavar="PREFIX", help="for instance europe-docker.pkg.dev/PROJECT/lading")
     push.set_defaults(run=_push)
 
 
 def _list(args: argparse.Namespace) -> int:
-    from lading.flows.publish import is_built, step_images
+    from lading.flows.publish import is_built, project_images
 
-    found = [{"image": image, "built": is_built(image, environ=os.environ)} for image in step_images()]
+    found = [{"image": image, "built": is_built(image, environ=os.environ)} for image in project_images()]
     rows = [(str(one["image"]), "built" if one["built"] else "not built: make images") for one in found]
     emit(args, found, table(("image", ""), rows))
     return 0

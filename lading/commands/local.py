@@ -1,4 +1,4 @@
-"""``lading local start | stop | status | logs``: the embedded target."""
+"""``lading local start | stop | status | logs | env``: the embedded target."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from lading.commands.common import add_parser, emit, table
 
 
 def register(subparsers: Any) -> None:
-    """Add the four commands."""
+    """Add the commands."""
     group = subparsers.add_parser("local", help="the embedded target of this machine")
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     start = add_parser(commands, "start", "start the local target; services that it had serve again")
@@ -27,6 +27,8 @@ def register(subparsers: Any) -> None:
     show.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
     show.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="last lines (default: %(default)s)")
     show.set_defaults(run=_logs)
+    env = add_parser(commands, "env", "print the variables with which gcloud and kubectl talk to the local target")
+    env.set_defaults(run=_env)
 
 
 def _state() -> Path:
@@ -98,6 +100,22 @@ def _logs(args: argparse.Namespace) -> int:
     emit(args, {"revision": revision, "lines": shown}, "\n".join(shown))
     if args.follow:
         _follow(path)
+    return 0
+
+
+def _env(args: argparse.Namespace) -> int:
+    import shlex
+
+    from lading.errors import ServiceUnreachable
+    from lading.local.access import variables
+    from lading.local.lifecycle import running
+    from lading.local.state import Layout
+
+    endpoint = running(_state())
+    if endpoint is None:
+        raise ServiceUnreachable("the local target does not run: start it with `lading local start`")
+    found = variables(Layout(_state()), endpoint)
+    emit(args, found, "\n".join(f"export {name}={shlex.quote(value)}" for name, value in found.items()))
     return 0
 
 

@@ -22,6 +22,12 @@ def register(subparsers: Any) -> None:
     _add_service(deploy, seconds=300)
     deploy.add_argument("--settings", default="{}", metavar="JSON", help='for instance \'{"env": {"LOG": "1"}}\'')
     deploy.add_argument(
+        "--require-signed",
+        default="",
+        metavar="KEY",
+        help="refuse an image that this key did not sign: a public key in PEM, or gcpkms://…",
+    )
+    deploy.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help="gets the candidate, for smoke and promote"
     )
     deploy.set_defaults(run=_deploy)
@@ -77,9 +83,12 @@ def _deploy(args: argparse.Namespace) -> int:
     from lading.deploy import deploy_candidate
     from lading.files import write_atomic
     from lading.packaged import find_model
+    from lading.signing.require import check_signed
     from lading.targets.settings import Settings
     from lading.values import to_json
+    from lading.wait import Deadline
 
+    check_signed(args.image, args.require_signed, environ=os.environ, deadline=Deadline.after(args.timeout))
     target, deadline = _connect(args.target, args.timeout)
     model = find_model(args.image, environ=os.environ, deadline=deadline)
     candidate = deploy_candidate(

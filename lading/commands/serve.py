@@ -42,6 +42,11 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     add("--model-config-file", type=Path, metavar="FILE", help="models, versions, labels: as in TensorFlow Serving")
     add("--model-config-poll", type=float, metavar="SECONDS", help="read that file again so often (default: 0, never)")
     add("--poll", type=float, metavar="SECONDS", help="look for new versions so often; 0: once (default: 1)")
+    add(
+        "--verify-models",
+        action="store_true",
+        help="refuse a model whose files are not those that the image was made of (also LADING_VERIFY_MODELS=1)",
+    )
     add("--no-warm-up", action="store_true", help="do not run the warm-up requests that a model carries")
 
 
@@ -75,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         model_config_file=args.model_config_file,
         model_config_poll_seconds=args.model_config_poll,
         poll_seconds=args.poll,
+        verify_models=args.verify_models or None,
         warm_up=False if args.no_warm_up else None,
         batching=_batching(args),
         timeout_seconds=args.timeout,

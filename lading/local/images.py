@@ -74,7 +74,7 @@ def _unpacked(layout: Layout, store: ImageStore, ref: ImageRef, image: Image) ->
         if not root.is_dir():
             with whole_directory(root) as scratch:
                 for layer in image.layers:
-                    blob = store.blob(layer.digest)
+                    blob = store.path_of(layer.digest)
                     if not blob.is_file():
                         raise RevisionFailed(
                             f"{ref}: its layer {layer.digest} is not in the image store: package it again"

@@ -1,31 +1,28 @@
-"""Who we are to a registry: what ``docker login`` left, a credential helper, Google's own credentials, or nobody."""
+"""How a registry lets us in: its challenge, and the password or token that answers it."""
 
 import base64
-import binascii
-import json
+import math
 import re
-import subprocess
 import threading
+import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 
-from lading.errors import AccessDenied, InvalidInput, NotFound, RemoteError
+from lading.errors import AccessDenied, NotFound, RemoteError
 from lading.http import Client
+from lading.oci.credentials import IDENTITY, look_up
 from lading.wait import Deadline
 
-_HELPER_SECONDS = 30
 _TOKEN_SECONDS = 30
-_GOOGLE_HOSTS = re.compile(r"(.+\.)?(pkg\.dev|gcr\.io)(:\d+)?")
+_TOKEN_GOOD_SECONDS = 60  # when the token service does not say; source: distribution, "Token Authentication"
 _LOOPBACK = re.compile(r"(localhost|127\.[\d.]+|\[::1\])(:\d+)?")
-_IDENTITY = "<token>"
-"""The user name that stands for "the secret is a refresh token". Source: docker/docker-credential-helpers, README."""
-_DOCKER_HUB = "https://index.docker.io/v1/"
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_SCHEMES = re.compile(r"(?:^|,)\s*(bearer|basic)\s+", re.IGNORECASE)
+_PARAMETERS = re.compile(r'(\w+)="([^"]*)"')
 
 
 def is_loopback(host: str) -> bool:
@@ -41,36 +38,60 @@ class RegistryAuth(AuthBase):
     Args:
         host: Of the registry, with its port.
         environ: ``DOCKER_CONFIG`` and ``HOME`` say where docker's configuration lies.
-        scopes: ``repository:NAME:pull``; all are asked for in one token, since a token for one would be refused for
-            the other.
+        scope: ``repository:NAME:pull``: what every token must be good for.
     """
 
-    def __init__(self, host: str, environ: Mapping[str, str], scopes: tuple[str, ...]) -> None:
-        self._host, self._environ, self._scopes = host, environ, scopes
+    def __init__(self, host: str, environ: Mapping[str, str], scope: str) -> None:
+        self._host, self._environ, self._scope = host.lower(), environ, scope
+        self._wanted: set[str] = set()
         self._header = ""
+        self._old_at = math.inf
         self._lock = threading.Lock()
+        self.who = "an anonymous user"
+        """Whom the registry takes us for, in words; known after its first challenge."""
+        self.refusal: AccessDenied | None = None
+        """That the token service knows nothing of us. It is final: many wrong passwords can lock an account."""
+
+    def want(self, scope: str) -> None:
+        """Ask for more rights in the same token: a request that needs two is refused with one for each.
+
+        They are wishes: if the token service does not grant them, it is asked again without.
+        """
+        with self._lock:
+            if scope not in self._wanted and scope != self._scope:
+                self._wanted.add(scope)
+                self._header = "" if self._header.startswith("Bearer") else self._header
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add what is known, and stand by for a challenge."""
-        if self._header:
-            request.headers["Authorization"] = self._header
+        if urlsplit(str(request.url)).netloc.lower() != self._host:
+            return request  # a registry may keep its blobs elsewhere, which has no business with our credentials
+        with self._lock:
+            if time.monotonic() > self._old_at:
+                self._header, self._old_at = "", math.inf
+            if self._header:
+                request.headers["Authorization"] = self._header
         request.hooks["response"].append(self._answer_challenge)
         return request
 
     def _answer_challenge(self, answer: requests.Response, **options: Any) -> requests.Response:
         sent = answer.request.headers.get("Authorization", "")
-        # A registry may send us on to the storage behind it, which has no business with our credentials.
-        if answer.status_code != 401 or urlsplit(str(answer.url)).netloc != self._host.lower():
+        if answer.status_code != 401 or urlsplit(str(answer.url)).netloc.lower() != self._host:
             return answer
         answer.content  # noqa: B018  the connection can be used again only after the body was read
         answer.close()
         with self._lock:  # one thread asks for a token, the others take it
+            if self.refusal:
+                raise self.refusal
             if sent == self._header:
-                self._header = self._header_for(answer.headers.get("WWW-Authenticate", ""))
-            if not self._header or sent == self._header:
-                return answer
+                seconds = options.get("timeout") or _TOKEN_SECONDS
+                self._log_in(answer.headers.get("WWW-Authenticate", ""), Deadline.after(min(seconds, _TOKEN_SECONDS)))
+            header = self._header
+        # A body that was a stream has been read to its end: whoever gave it must begin again.
+        if not header or sent == header or not isinstance(answer.request.body, bytes | str | None):
+            return answer
         again = answer.request.copy()
-        again.headers["Authorization"] = self._header
+        again.headers["Authorization"] = header
         again.hooks["response"] = []
         sender: Any = answer.connection
         second: requests.Response = sender.send(again, **options)
@@ -78,142 +99,84 @@ class RegistryAuth(AuthBase):
         second.request = again
         return second
 
-    def _header_for(self, challenge: str) -> str:
-        """The ``Authorization`` header that a challenge asks for; empty when there is none to give."""
-        login = credentials(self._host, self._environ)
-        if challenge.lower().startswith("basic"):
-            return _basic(*login) if login else ""
-        told = dict(_CHALLENGE.findall(challenge))
+    def _log_in(self, challenge: str, deadline: Deadline) -> None:
+        """Set the ``Authorization`` header that a challenge asks for; none when there is none to give."""
+        login, problem = look_up(self._host, self._environ)
+        self.who = f"{_who(login)} ({problem})" if problem and not login else _who(login)
+        _, *schemes = _SCHEMES.split(challenge)  # some registries offer both
+        offered = dict(zip((scheme.lower() for scheme in schemes[::2]), schemes[1::2], strict=True))
+        told = dict(_PARAMETERS.findall(offered.get("bearer", "")))
         if "realm" not in told:
-            return ""
-        scopes = sorted({*self._scopes, *told.get("scope", "").split()})
-        return f"Bearer {_fetch_token(told['realm'], told.get('service', ''), scopes, login)}"
-
-
-def credentials(host: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """User and secret for a registry, looked up in docker's order, then Google's; None: anonymous.
-
-    The user ``<token>`` means that the secret is a refresh token (``docker login`` to some clouds leaves one).
-
-    Raises:
-        InvalidInput: docker's configuration cannot be read, or names a helper that is not installed.
-        AccessDenied: Google's credentials are there and have expired.
-    """
-    folder = Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or Path.home()) / ".docker")
-    path = folder / "config.json"
-    config: dict[str, Any] = {}
-    if path.is_file():
+            self._header = _basic(*login) if login and "basic" in offered else ""
+            return
+        needed = {self._scope, *told.get("scope", "").split()}
+        tokens = _TokenService(told["realm"], told.get("service", ""), login, deadline)
         try:
-            config = json.loads(path.read_text())
-        except ValueError as error:
-            raise InvalidInput(f"{path}: expected JSON, as `docker login` writes it: {error}") from error
-    names = (host, f"https://{host}", *((_DOCKER_HUB,) if host.endswith("docker.io") else ()))
-    helper = next((config["credHelpers"][name] for name in names if name in config.get("credHelpers", {})), "")
-    if helper or config.get("credsStore"):
-        found = _ask_helper(helper or config["credsStore"], names, environ, path)
-        if found:
-            return found
-    for name in names:
-        if found := _kept(config.get("auths", {}).get(name, {}), path, name):
-            return found
-    return _google_login() if _GOOGLE_HOSTS.fullmatch(host) else None
-
-
-def _kept(entry: Mapping[str, str], path: Path, name: str) -> tuple[str, str] | None:
-    """What ``docker login`` wrote into its configuration for one registry."""
-    if entry.get("identitytoken"):
-        return _IDENTITY, entry["identitytoken"]
-    if not entry.get("auth"):
-        return None
-    try:
-        user, _, secret = base64.b64decode(entry["auth"]).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path}: the login for {name} cannot be read: `docker login {name}` again") from error
-    return user, secret
-
-
-def _ask_helper(
-    helper: str, names: tuple[str, ...], environ: Mapping[str, str], config: Path
-) -> tuple[str, str] | None:
-    """Ask ``docker-credential-HELPER get``. Source: docker/docker-credential-helpers, README."""
-    for name in names:
-        try:
-            done = subprocess.run(
-                [f"docker-credential-{helper}", "get"],
-                input=name,
-                capture_output=True,
-                text=True,
-                env=dict(environ),
-                timeout=_HELPER_SECONDS,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise InvalidInput(
-                f"{config} names the credential helper {helper!r}, but docker-credential-{helper} is not on the PATH"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise InvalidInput(f"docker-credential-{helper} did not answer within {_HELPER_SECONDS} s") from error
-        if not done.returncode:
             try:
-                body = json.loads(done.stdout)
-                return body["Username"], body["Secret"]
-            except (ValueError, KeyError, TypeError):
-                # Without the cause: it holds what the helper said, which may be a secret.
-                words = f"docker-credential-{helper} did not answer with Username and Secret as JSON"
-                raise InvalidInput(words) from None
-    return None
+                token, seconds = tokens.fetch(needed | self._wanted)
+            except AccessDenied:
+                if self._wanted <= needed:
+                    raise
+                token, seconds = tokens.fetch(needed)
+        except AccessDenied as error:
+            self.refusal = error
+            raise
+        # Before it is old: a large body would be sent for nothing.
+        self._header, self._old_at = f"Bearer {token}", time.monotonic() + 0.75 * seconds
 
 
-def _google_login() -> tuple[str, str] | None:
-    """A token of the application default credentials; anonymous where there are none or no google-auth."""
-    try:
-        import google.auth
-        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-        from google.auth.transport.requests import Request
-    except ImportError:
-        return None
-    try:
-        found, _ = google.auth.default(["https://www.googleapis.com/auth/cloud-platform"])
-        found.refresh(Request())
-    except DefaultCredentialsError:
-        return None
-    except GoogleAuthError as error:
-        raise AccessDenied(
-            f"the Google credentials of this machine cannot be refreshed ({error}): "
-            "`gcloud auth application-default login`",
-            status=401,
-        ) from error
-    return "oauth2accesstoken", found.token
+@dataclass(frozen=True)
+class _TokenService:
+    """Source: distribution specification, "Token Authentication" and its OAuth2 variant."""
+
+    realm: str
+    """Its address."""
+    service: str
+    login: tuple[str, str] | None
+    deadline: Deadline
+
+    def fetch(self, scopes: set[str]) -> tuple[str, float]:
+        """A token, and how many seconds it is good for."""
+        where = urlsplit(self.realm)
+        if where.scheme != "https" and not is_loopback(where.netloc):
+            raise AccessDenied(f"the registry wants the login sent to {self.realm}, which is not encrypted", status=401)
+        try:
+            body = self._ask(where.netloc, _merged(scopes)).json()
+            return str(body.get("token") or body["access_token"]), float(body.get("expires_in") or _TOKEN_GOOD_SECONDS)
+        except AccessDenied as error:
+            words = f"the registry gives {_who(self.login)} no token: `docker login`, or ask for access"
+            raise AccessDenied(f"{self.realm}: {error.status}: {words}", status=error.status) from error
+        except (NotFound, ValueError, KeyError, TypeError, AttributeError) as error:
+            words = f"the registry's token service {self.realm} did not answer with a token"
+            raise RemoteError(words, status=502) from error
+
+    def _ask(self, host: str, scopes: list[str]) -> requests.Response:
+        session = requests.Session()
+        session.trust_env = not is_loopback(host)
+        session.auth = lambda request: request  # else requests looks for a password in ~/.netrc
+        client = Client(session=session)
+        if self.login and self.login[0] == IDENTITY:
+            form = {"grant_type": "refresh_token", "refresh_token": self.login[1], "client_id": "lading"}
+            form |= {"service": self.service, "scope": " ".join(scopes)}
+            return client.request("POST", self.realm, deadline=self.deadline, data=form, repeatable=True)
+        query = [("service", self.service), *(("scope", scope) for scope in scopes)]
+        headers = {"Authorization": _basic(*self.login)} if self.login else {}
+        return client.request("GET", self.realm, deadline=self.deadline, params=query, headers=headers)
 
 
-def _fetch_token(realm: str, service: str, scopes: list[str], login: tuple[str, str] | None) -> str:
-    """Ask a token service. Source: distribution specification, "Token Authentication" and its OAuth2 variant."""
-    where = urlsplit(realm)
-    if where.scheme != "https" and not is_loopback(where.netloc):
-        raise AccessDenied(f"the registry wants the login sent to {realm}, which is not encrypted", status=401)
-    session = requests.Session()
-    session.trust_env = not is_loopback(where.netloc)
-    session.auth = lambda request: request  # else requests looks for a password in ~/.netrc
-    client, deadline = Client(session=session), Deadline.after(_TOKEN_SECONDS)
-    try:
-        if login and login[0] == _IDENTITY:
-            form = {"grant_type": "refresh_token", "refresh_token": login[1], "client_id": "lading"}
-            form |= {"service": service, "scope": " ".join(scopes)}
-            answer = client.request("POST", realm, deadline=deadline, data=form)
-        else:
-            query = [("service", service), *(("scope", scope) for scope in scopes)]
-            headers = {"Authorization": _basic(*login)} if login else {}
-            answer = client.request("GET", realm, deadline=deadline, params=query, headers=headers)
-        body = answer.json()
-        return str(body.get("token") or body["access_token"])
-    except AccessDenied as error:
-        who = "an anonymous user" if not login else "this login" if login[0] == _IDENTITY else f"user {login[0]}"
-        raise AccessDenied(
-            f"{realm}: {error.status}: the registry gives {who} no token: `docker login`, or ask for access",
-            status=error.status,
-        ) from error
-    except (NotFound, ValueError, KeyError, AttributeError) as error:
-        raise RemoteError(f"the registry's token service {realm} did not answer with a token", status=502) from error
+def _merged(scopes: set[str]) -> list[str]:
+    """One scope for each repository, with all that is wanted of it."""
+    actions: dict[str, set[str]] = {}
+    for scope in scopes:
+        repository, _, wanted = scope.rpartition(":")
+        actions.setdefault(repository, set()).update(wanted.split(","))
+    return [f"{repository}:{','.join(sorted(wanted))}" for repository, wanted in sorted(actions.items())]
+
+
+def _who(login: tuple[str, str] | None) -> str:
+    if login is None:
+        return "an anonymous user"
+    return "the login of this machine" if login[0] == IDENTITY else f"user {login[0]}"
 
 
 def _basic(user: str, secret: str) -> str:

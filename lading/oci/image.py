@@ -9,12 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lading.errors import InvalidReference
+from lading.values import DIGEST
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+# Docker's own, older than OCI's: schema 2 of the distribution specification.
+DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+
 RUNTIME_LABEL = "dev.lading.runtime"
-"""``host``: the image has no operating system of its own and runs on the Python of the machine that unpacks it."""
+"""Which server is in the image: ``lading``; ``tf-serving``; or ``host``: the image has no operating system of its own
+and runs on the Python of the machine that unpacks it."""
+ENGINE_LABEL = "dev.lading.engine"
+"""What computes in an image whose server is lading's: ``tensorflow`` or ``litert``."""
+BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
+"""The manifest of the image below. Source: OCI image specification 1.1, ``annotations.md``."""
 MODEL_DIFF_ID_LABEL = "dev.lading.model.diff-id"
 """Digest of the uncompressed model layer: the identity of the model, whatever the compression."""
 MODEL_PATH_LABEL = "dev.lading.model.path"
@@ -36,8 +50,16 @@ class Descriptor:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "Descriptor":
-        """Read a descriptor of a manifest."""
-        return cls(body["mediaType"], body["digest"], body["size"])
+        """Read a descriptor of a manifest.
+
+        Raises:
+            InvalidReference: it is malformed, or its digest is not one of SHA-256.
+        """
+        media_type, digest, size = body.get("mediaType", ""), body.get("digest", ""), body.get("size", -1)
+        # Files and addresses are named by it.
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest) or not isinstance(size, int) or size < 0:
+            raise InvalidReference(f"expected a manifest that names blobs by SHA-256 and size, found {dict(body)!r}")
+        return cls(str(media_type), digest, size)
 
 
 @dataclass(frozen=True)

@@ -1,73 +1,144 @@
-"""Layers: a directory becomes a reproducible tar in a gzip container, and back.
+"""Layers: files become a reproducible tar in a gzip container that is never on disk, and back.
 
-The same files give the same bytes on every machine: entries sorted by their bytes, owner 0, modes 755 and 644, times 0.
-The gzip container holds *stored* blocks (RFC 1951, 3.2.4), which no zlib version can write differently: weights hardly
-shrink, and storing them costs a sixteenth of the CPU time.
+A layer is planned by reading its files once, for its digests; its bytes are made anew whenever they are read. Memory
+does not grow with the files.
 """
 
 import hashlib
 import os
 import shutil
-import struct
 import tarfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any
 
-from lading.errors import InvalidModel, StorageError
+from lading.errors import InvalidInput, InvalidModel, StorageError
 from lading.files import storage_errors
 from lading.oci.image import LAYER_TYPE, Descriptor
+from lading.oci.store import Blob
+from lading.oci.stream import CODECS, PIECE_BYTES, File, LayerReader, Piece, look_at, tar_pieces
+from lading.values import FileDigest
 
-# RFC 1952: no name, time 0, no extra flags, unknown operating system.
-_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-_BLOCK = 65535  # the most that one stored block holds
 _COPY_BYTES = 1 << 20
+_WAITING = 8  # batches of pieces that wait for a thread: bounds the memory
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or directory for a layer."""
+
+    name: str
+    """In the layer, relative to its root: ``models/taxi/1/saved_model.pb``."""
+    content: Path | bytes | None
+    """A file on this machine, or its bytes; None for a directory."""
+    executable: bool = False
+    """Of bytes; a file on this machine says it itself."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that was written to a file."""
+    """A layer that can be read as often as needed."""
 
-    path: Path
-    descriptor: Descriptor
+    blob: Blob
     diff_id: str
     """Digest of the uncompressed tar."""
+    files: Mapping[str, FileDigest] = field(default_factory=dict)
+    """Every file by its name in the layer, in the order of the layer."""
+    comment: str = ""
+    """What it holds, for the history of an image."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The layer by digest, as it stands in a manifest."""
+        return self.blob.descriptor
 
 
-def write_layer(source: Path, prefix: str, to: Path) -> Layer:
-    """Write the files below ``source`` as a layer in which they lie below ``prefix``.
+def plan_layer(source: Path, prefix: str, *, codec: str = "stored", comment: str = "") -> Layer:
+    """Plan the files below ``source`` as a layer in which they lie below ``prefix``.
 
     Args:
         source: A directory of regular files.
         prefix: Their place in the image, for instance ``models/taxi/1``.
-        to: Where the layer is written.
+        codec: See ``plan_entries``.
+        comment: What it holds, for the history of an image.
 
     Raises:
         InvalidModel: ``source`` is not a directory, or holds something other than files and directories.
-        StorageError: the disk is full or a file cannot be read.
+        InvalidInput: there is no such codec.
+        StorageError: a file cannot be read, or is written to meanwhile.
+    """
+    return plan_entries(entries_below(source, prefix), codec=codec, comment=comment)
+
+
+def plan_entries(entries: Iterable[Entry], *, codec: str = "stored", comment: str = "") -> Layer:
+    """Plan a layer of these files; the directories that they lie in are added.
+
+    Args:
+        entries: In any order; the layer has them sorted by the bytes of their names.
+        codec: ``stored`` writes gzip blocks without compression, the same bytes everywhere; ``gzip`` compresses, the
+            same bytes wherever zlib is the same.
+        comment: What it holds, for the history of an image.
+
+    Raises:
+        InvalidInput: there is no such codec, or two entries have one name.
+        StorageError: a file cannot be read, or is written to meanwhile.
+    """
+    if codec not in CODECS:
+        raise InvalidInput(f"expected the compression {' or '.join(CODECS)}, received {codec!r}")
+    files = _in_order(entries)
+    hashed = _Hashes()
+    packer, size = CODECS[codec](), 0
+    with _Worker() as inner, _Worker() as each:
+        hashed.outer.update(start := packer.start())
+        size += len(start)
+        for batch in _batches(tar_pieces(files)):
+            inner.give(hashed.add_inner, batch)
+            each.give(hashed.add_files, batch)
+            for piece in batch:
+                for part in packer.add(piece.data):
+                    hashed.outer.update(part)
+                    size += len(part)
+        crc = packer.crc
+        hashed.outer.update(end := packer.finish())
+        size += len(end)
+    descriptor = Descriptor(LAYER_TYPE, f"sha256:{hashed.outer.hexdigest()}", size)
+    blob = Blob(descriptor, lambda: LayerReader(files, codec, crc))  # type: ignore[arg-type, return-value]
+    return Layer(blob, f"sha256:{hashed.inner.hexdigest()}", hashed.digests(files), comment)
+
+
+def entries_below(source: Path, prefix: str) -> list[Entry]:
+    """The files and directories below a directory, and their names in a layer.
+
+    Raises:
+        InvalidModel: ``source`` is not a directory, or holds something other than files and directories: what a link
+            leads to may lie elsewhere, and change there.
+        StorageError: a directory cannot be read.
     """
     if not source.is_dir():
         raise InvalidModel(f"expected a directory to package, received {source}")
-    with storage_errors(to), to.open("wb") as file:
-        writer = _StoredGzip(file)
-        with tarfile.TarFile(
-            fileobj=cast(BinaryIO, writer),
-            mode="w",
-            format=tarfile.PAX_FORMAT,
-            copybufsize=_COPY_BYTES,
-        ) as tar:
-            for name, path in _entries(source, prefix):
-                _add(tar, name, path)
-        digest, size, diff_id = writer.finish()
-    return Layer(to, Descriptor(LAYER_TYPE, digest, size), diff_id)
+    root = prefix.strip("/")
+    found = [Entry(root, None)] if root else []
+    for directory, directories, files in os.walk(source, onerror=_unreadable):
+        for name in (*directories, *files):
+            path = Path(directory) / name
+            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise InvalidModel(
+                    f"expected only files and directories to package, found {path}: put a copy of the file there"
+                )
+            # As UTF-8, whatever the locale of this process says of names.
+            below = os.fsencode(path.relative_to(source)).decode("utf-8", "surrogateescape")
+            found.append(Entry(f"{root}/{below}".lstrip("/"), None if path.is_dir() else path))
+    return found
 
 
 def unpack(blob: Path, into: Path) -> None:
     """Unpack a layer (a tar, gzipped or not) into an existing directory.
 
-    Only what ``write_layer`` writes is taken, files and directories, so that nothing can leave the directory: absolute
+    Only what a planned layer holds is taken, files and directories, so that nothing can leave the directory: absolute
     names, ``..``, links and devices are refused. (The ``data`` filter of PEP 706 would do, but Python 3.11 has it only
     from 3.11.4 on.)
 
@@ -98,68 +169,81 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo, into: Path) -> None:
     path.chmod(0o755 if entry.mode & 0o111 else 0o644)
 
 
-def _entries(source: Path, prefix: str) -> Iterator[tuple[str, Path | None]]:
-    """Names in the layer and the paths behind them, sorted by bytes; the parents of the prefix have no path."""
-    parts = prefix.strip("/").split("/")
-    found: list[tuple[str, Path | None]] = [("/".join(parts[:count]), None) for count in range(1, len(parts) + 1)]
-    for directory, directories, files in os.walk(source):
-        for name in (*directories, *files):
-            path = Path(directory) / name
-            found.append((f"{'/'.join(parts)}/{path.relative_to(source).as_posix()}", path))
-    return iter(sorted(found, key=lambda entry: entry[0].encode()))
+def _unreadable(error: OSError) -> None:
+    raise StorageError(f"cannot read {error.filename}, which is to be packaged: {error.strerror}") from error
 
 
-def _add(tar: tarfile.TarFile, name: str, path: Path | None) -> None:
-    entry = tarfile.TarInfo(name)  # owner 0, no names, time 0
-    if path is None or (path.is_dir() and not path.is_symlink()):
-        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(entry)
-    elif path.is_symlink() or not path.is_file():
-        raise InvalidModel(
-            f"expected only files and directories to package, found {path}: put a copy of the file there"
-        )
-    else:
-        stat = path.stat()
-        entry.size, entry.mode = stat.st_size, 0o755 if stat.st_mode & 0o111 else 0o644
-        with path.open("rb") as file:
-            tar.addfile(entry, file)
+def _in_order(entries: Iterable[Entry]) -> tuple[File, ...]:
+    """The files as they are now, sorted, with every directory that they lie in."""
+    found: dict[str, File] = {}
+    for entry in entries:
+        name = entry.name.strip("/")
+        if name in found:
+            raise InvalidInput(f"expected every name once in a layer, received {name} twice")
+        if isinstance(entry.content, Path):
+            try:
+                found[name] = look_at(name, entry.content)
+            except OSError as error:
+                _unreadable(error)
+        else:
+            found[name] = File(name, entry.content, len(entry.content or b""), entry.executable)
+    for name in tuple(found):
+        for parent in PurePosixPath(name).parents[:-1]:
+            found.setdefault(str(parent), File(str(parent), None))
+    return tuple(sorted(found.values(), key=lambda file: file.name.encode("utf-8", "surrogateescape")))
 
 
-class _StoredGzip:
-    """A file for ``tarfile`` that writes a gzip of stored blocks and takes both digests on the way."""
+def _batches(pieces: Iterable[Piece]) -> Iterable[list[Piece]]:
+    """The pieces in lists of about ``PIECE_BYTES``, so that small files cost no switch of threads each."""
+    batch: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        batch.append(piece)
+        size += len(piece.data)
+        if size >= PIECE_BYTES:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._inner, self._outer = hashlib.sha256(), hashlib.sha256()
-        self._crc = self._size = self._written = 0
-        self._pending = bytearray()
-        self._emit(_GZIP_HEADER)
 
-    def write(self, data: bytes) -> int:
-        self._inner.update(data)
-        self._crc = zlib.crc32(data, self._crc)
-        self._size += len(data)
-        self._pending += data
-        whole = (len(self._pending) - 1) // _BLOCK * _BLOCK  # the last block is only known at the end
-        for start in range(0, whole, _BLOCK):
-            self._block(bytes(self._pending[start : start + _BLOCK]), last=False)
-        del self._pending[: max(whole, 0)]
-        return len(data)
+class _Worker:
+    """A thread that does what it is given in order; whoever gives waits when too much is waiting."""
 
-    def tell(self) -> int:
-        return self._size
+    def __enter__(self) -> "_Worker":
+        self._pool, self._given = ThreadPoolExecutor(1), deque[Future[None]]()
+        return self
 
-    def finish(self) -> tuple[str, int, str]:
-        """Write what is left; return digest and size of the gzip, and the digest of what is in it."""
-        self._block(bytes(self._pending), last=True)
-        self._emit(struct.pack("<II", self._crc, self._size & 0xFFFFFFFF))
-        return f"sha256:{self._outer.hexdigest()}", self._written, f"sha256:{self._inner.hexdigest()}"
+    def give(self, work: Callable[[list[Piece]], None], batch: list[Piece]) -> None:
+        if len(self._given) == _WAITING:
+            self._given.popleft().result()
+        self._given.append(self._pool.submit(work, batch))
 
-    def _block(self, data: bytes, *, last: bool) -> None:
-        self._emit(struct.pack("<BHH", last, len(data), len(data) ^ 0xFFFF))
-        self._emit(data)
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=error[0] is not None)
+        for future in () if error[0] else self._given:
+            future.result()
 
-    def _emit(self, data: bytes) -> None:
-        self._outer.update(data)
-        self._file.write(data)
-        self._written += len(data)
+
+class _Hashes:
+    """The three digests of a layer; hashlib lets other threads run meanwhile, so each can have its own."""
+
+    def __init__(self) -> None:
+        self.inner, self.outer = hashlib.sha256(), hashlib.sha256()
+        self._files: dict[str, Any] = {}
+
+    def add_inner(self, batch: list[Piece]) -> None:
+        for piece in batch:
+            self.inner.update(piece.data)
+
+    def add_files(self, batch: list[Piece]) -> None:
+        for piece in batch:
+            if piece.file is not None:
+                self._files.setdefault(piece.file.name, hashlib.sha256()).update(piece.data)
+
+    def digests(self, files: tuple[File, ...]) -> dict[str, FileDigest]:
+        empty = hashlib.sha256()
+        return {
+            file.name: FileDigest(file.size, self._files.get(file.name, empty).hexdigest())
+            for file in files
+            if file.content is not None
+        }

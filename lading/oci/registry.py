@@ -1,93 +1,52 @@
 """A registry as the distribution specification 1.1 has it: manifests by tag and digest, blobs by digest."""
 
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote
 
-import requests
-
-from lading.errors import DeadlineExceeded, InvalidReference, NotFound, RemoteError, ServiceUnreachable
-from lading.http import Client
-from lading.oci.auth import RegistryAuth, is_loopback
-from lading.oci.image import MANIFEST_TYPE, digest_of
+from lading.errors import NotFound, RemoteError
+from lading.oci import upload
+from lading.oci.channel import Channel
+from lading.oci.download import download
+from lading.oci.image import (
+    DOCKER_LIST_TYPE,
+    DOCKER_MANIFEST_TYPE,
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    Descriptor,
+    digest_of,
+)
+from lading.oci.reference import Reference
+from lading.oci.referrers import list_referrers
+from lading.oci.store import Blob, Manifest, Store
 from lading.values import DIGEST
 from lading.wait import Deadline
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 _ACCEPTED = ", ".join((INDEX_TYPE, MANIFEST_TYPE, DOCKER_LIST_TYPE, DOCKER_MANIFEST_TYPE))
-
-# The grammar of distribution/reference, without its limits of length.
-_REFERENCE = re.compile(
-    r"(?:(?P<host>[^/@]+[.:][^/@]*|localhost)/)?"
-    r"(?P<name>[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAX_REDIRECTS = 5
-_CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An image as people write it: ``HOST/NAME:TAG``, ``HOST/NAME@sha256:…``, or a name on Docker Hub."""
-
-    host: str
-    """Where the registry answers, with its port."""
-    name: str
-    """The repository on that host."""
-    tag: str
-    digest: str
-    """Empty, or ``sha256:…``, which wins over the tag."""
-    written: str
-    """The reference without tag and digest, as it was written."""
-
-    @classmethod
-    def parse(cls, text: str) -> "Reference":
-        """Read a reference.
-
-        Raises:
-            InvalidReference: it is not one.
-        """
-        found = _REFERENCE.fullmatch(text)
-        if not found:
-            raise InvalidReference(f"expected an image (HOST/NAME:TAG or HOST/NAME@sha256:…), received {text!r}")
-        host, name = found["host"] or "docker.io", found["name"]
-        if host in ("docker.io", "index.docker.io"):
-            host, name = "registry-1.docker.io", name if "/" in name else f"library/{name}"
-        written = text.partition("@")[0]
-        written = written.removesuffix(f":{found['tag']}") if found["tag"] else written
-        return cls(host, name, found["tag"] or "", found["digest"] or "", written)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """A manifest or index as a registry has it."""
-
-    content: bytes
-    media_type: str
-    digest: str
 
 
 class Registry:
-    """One registry and one repository in it.
+    """One repository of a registry; a ``Store``.
 
     Args:
         host: With its port. Loopback is spoken to over plain HTTP, every other over HTTPS.
         name: Of the repository.
         environ: Where credentials are looked up; see ``lading.oci.auth``.
+        writable: Ask for the right to push from the start.
+        written: The repository as the user wrote it; empty: ``HOST/NAME``.
     """
 
-    def __init__(self, host: str, name: str, *, environ: Mapping[str, str]) -> None:
-        loopback = is_loopback(host)
-        session = requests.Session()
-        session.trust_env = not loopback  # a proxy of the environment, but not on the way to this machine
-        session.auth = RegistryAuth(host, environ, (f"repository:{name}:pull",))
-        self._client = Client(f"{'http' if loopback else 'https'}://{host}/v2/{name}", session=session)
+    def __init__(
+        self, host: str, name: str, *, environ: Mapping[str, str], writable: bool = False, written: str = ""
+    ) -> None:
+        self._channel = Channel(host, name, environ=environ, writable=writable)
+        self._written = written or f"{host}/{name}"
+        self._opened: dict[str, str] = {}  # uploads that a registry opened when it was asked to take a blob
+
+    @property
+    def repository(self) -> str:
+        """``HOST/NAME``, as it was written."""
+        return self._written
 
     def resolve(self, tag_or_digest: str, *, deadline: Deadline) -> str:
         """The digest of the manifest that a tag names; of a digest, that it exists.
@@ -97,22 +56,24 @@ class Registry:
             AccessDenied: we may not read the repository.
             ServiceUnreachable: the registry does not answer.
         """
-        head = self._client.request(
+        head = self._channel.request(
             "HEAD", f"/manifests/{tag_or_digest}", deadline=deadline, headers={"Accept": _ACCEPTED}
         )
         digest = head.headers.get("Docker-Content-Digest", "")
         return digest if DIGEST.fullmatch(digest) else self.manifest(tag_or_digest, deadline=deadline).digest
 
     def manifest(self, tag_or_digest: str, *, deadline: Deadline) -> Manifest:
-        """A manifest or index, as its bytes are.
+        """A manifest or index, as its bytes are; ``latest`` if none is named.
 
         Raises:
             NotFound: there is no such manifest.
+            AccessDenied: we may not read the repository.
             RemoteError: the bytes do not have the digest that was asked for.
         """
-        answer = self._get(f"/manifests/{tag_or_digest}", deadline, headers={"Accept": _ACCEPTED})
+        wanted = tag_or_digest or "latest"
+        answer = self._channel.get(f"/manifests/{wanted}", deadline=deadline, headers={"Accept": _ACCEPTED})
         digest = digest_of(answer.content)
-        if DIGEST.fullmatch(tag_or_digest) and digest != tag_or_digest:
+        if DIGEST.fullmatch(wanted) and digest != wanted:
             raise RemoteError(f"{answer.url}: the registry sent other bytes than those of the digest", status=502)
         return Manifest(answer.content, answer.headers.get("Content-Type", "").partition(";")[0], digest)
 
@@ -123,11 +84,7 @@ class Registry:
             AccessDenied: we may not read the repository.
             ServiceUnreachable: the registry does not answer.
         """
-        try:
-            self._client.request("HEAD", f"/blobs/{digest}", deadline=deadline)  # a redirect says that it is there
-        except NotFound:
-            return False
-        return True
+        return upload.has_blob(self._channel, digest, deadline=deadline)
 
     def blob(self, digest: str, *, deadline: Deadline) -> Iterator[bytes]:
         """The bytes of a blob in pieces of up to 1 MiB; believe them only when the last one came without an error.
@@ -135,51 +92,67 @@ class Registry:
         Raises:
             NotFound: there is no such blob.
             RemoteError: the bytes do not have the digest.
-            ServiceUnreachable: the connection was lost.
+            ServiceUnreachable: the connection broke too often.
+            DeadlineExceeded: the time is over.
         """
-        # As it is stored: a layer that is a gzip file must not be unpacked on the way.
-        answer = self._get(f"/blobs/{digest}", deadline, headers={"Accept-Encoding": "identity"}, stream=True)
-        hashed = hashlib.sha256()
-        with answer:
-            try:
-                for piece in answer.iter_content(_CHUNK_BYTES):
-                    hashed.update(piece)
-                    yield piece
-            except requests.RequestException as error:
-                raise ServiceUnreachable(f"blob {digest}: the connection was lost while it was read") from error
-        if f"sha256:{hashed.hexdigest()}" != digest:
-            raise RemoteError(f"blob {digest}: the registry sent other bytes than those of the digest", status=502)
+        return download(self._channel, digest, deadline=deadline)
 
-    def _get(self, path: str, deadline: Deadline, **options: Any) -> requests.Response:
-        """GET, and go where the registry sends us: many keep blobs in a storage service behind a signed URL."""
-        answer = self._client.request("GET", path, deadline=deadline, **options)
-        for _ in range(_MAX_REDIRECTS):
-            if answer.status_code not in _REDIRECTS:
-                return answer
-            there = urljoin(str(answer.url), answer.headers.get("Location", ""))
-            where = urlsplit(there)
-            if where.scheme != "https" and not is_loopback(where.netloc):
-                raise RemoteError(f"{answer.url}: the registry sends us on to {where.netloc}, unencrypted", status=502)
-            answer.close()
-            answer = _get_elsewhere(there, path, deadline, **options)
-        raise RemoteError(f"{path}: the registry sends us on more than {_MAX_REDIRECTS} times", status=502)
+    def take_blob(self, descriptor: Descriptor, origin: Store, *, deadline: Deadline) -> bool:
+        """Have a blob of another repository of this registry, if the registry is willing.
 
+        Returns:
+            Whether it is there now.
+        """
+        if not isinstance(origin, Registry) or origin._channel.host != self._channel.host:
+            return False
+        name = origin._channel.name
+        if name != self._channel.name:
+            self._channel.auth.want(f"repository:{name}:pull")  # before the first request, for one token in all
+        if upload.has_blob(self._channel, descriptor.digest, writing=True, deadline=deadline):
+            return True
+        if name == self._channel.name:
+            return False
+        done, opened = upload.mount(self._channel, descriptor.digest, name, deadline=deadline)
+        if opened:
+            self._opened[descriptor.digest] = opened
+        return done
 
-def _get_elsewhere(url: str, path: str, deadline: Deadline, **options: Any) -> requests.Response:
-    """GET without our credentials: a signed URL holds its own, which is why no message shows it."""
-    host = urlsplit(url).netloc
-    session = requests.Session()
-    session.trust_env = not is_loopback(host)
-    session.auth = lambda request: request  # else requests looks for a password in ~/.netrc
-    where = f"{path}: {host}, where the registry keeps it,"
-    try:
-        return Client(session=session).request("GET", url, deadline=deadline, **options)
-    except NotFound:
-        raise NotFound(f"{where} does not have it") from None
-    except RemoteError as error:
-        raise RemoteError(f"{where} answers {error.status}", status=error.status) from None
-    except (ServiceUnreachable, DeadlineExceeded):
-        raise ServiceUnreachable(f"{where} does not answer") from None
+    def write_blob(self, blob: Blob, *, deadline: Deadline) -> None:
+        """Upload a blob, unless it is there.
+
+        Raises:
+            AccessDenied, NotFound, QuotaExceeded: the registry refuses; the message says what to do.
+            RemoteError: it fails, also when it was asked again.
+            ServiceUnreachable, DeadlineExceeded: the connection broke too often, or for too long.
+            StorageError: the blob cannot be read.
+        """
+        opened = self._opened.pop(blob.descriptor.digest, "")
+        upload.upload(self._channel, blob, opened=opened, deadline=deadline)
+
+    def write_manifest(self, manifest: Manifest, *, tag: str = "", part: bool = False, deadline: Deadline) -> None:
+        """Put a manifest or index, by its tag or by its digest.
+
+        Raises:
+            AccessDenied, NotFound, QuotaExceeded: the registry refuses; the message says what to do.
+            RemoteError: it does not take it: a blob is missing, or it does not know this kind of manifest.
+        """
+        answer = self._channel.request(
+            "PUT",
+            f"/manifests/{quote(tag or manifest.digest, safe=':')}",
+            deadline=deadline,
+            writing=True,
+            data=manifest.content,
+            headers={"Content-Type": manifest.media_type},
+        )
+        stored = answer.headers.get("Docker-Content-Digest", manifest.digest)
+        if answer.status_code >= 300 or stored != manifest.digest:
+            raise RemoteError(
+                f"{self._written}: the registry took {manifest.digest} and says it is {stored}", status=502
+            )
+
+    def referrers(self, digest: str, *, deadline: Deadline) -> list[dict[str, Any]] | None:
+        """Descriptors of the manifests whose subject is ``digest``; None where the registry keeps no such list."""
+        return list_referrers(self._channel, digest, deadline=deadline)
 
 
 def resolve_image(image: str, *, environ: Mapping[str, str], deadline: Deadline) -> str:

@@ -20,6 +20,11 @@ class Manifest:
     media_type: str
     digest: str
 
+    @property
+    def descriptor(self) -> Descriptor:
+        """The manifest as an index names it."""
+        return Descriptor(self.media_type, self.digest, len(self.content))
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -27,7 +32,7 @@ class Blob:
 
     descriptor: Descriptor
     open: Callable[[], BinaryIO]
-    """A new reader at the first byte. Whoever asks for it closes it."""
+    """A new reader at the first byte. Whoever asks for it closes it; only ``read`` and ``close`` are called."""
 
 
 class Store(Protocol):
@@ -40,9 +45,14 @@ class Store(Protocol):
     def manifest(self, tag_or_digest: str, *, deadline: Deadline) -> Manifest:
         """A manifest or index.
 
+        Args:
+            tag_or_digest: Empty for the image that is meant when none is named: ``latest``; in a layout or archive that
+                holds one image only, that one.
+            deadline: For all of it.
+
         Raises:
             NotFound: there is no such manifest.
-            RemoteError: the bytes do not have the digest that was asked for.
+            RemoteError, StorageError: the bytes do not have the digest that was asked for.
         """
 
     def has_blob(self, digest: str, *, deadline: Deadline) -> bool:
@@ -53,14 +63,14 @@ class Store(Protocol):
 
         Raises:
             NotFound: there is no such blob.
-            RemoteError: the bytes do not have the digest.
+            RemoteError, StorageError: the bytes do not have the digest.
         """
 
     def take_blob(self, descriptor: Descriptor, origin: "Store", *, deadline: Deadline) -> bool:
         """Have a blob that lies in another repository of the same place, without moving its bytes.
 
         Returns:
-            Whether that was possible; if not, nothing was done.
+            Whether it is there now; if not, ``write_blob`` moves the bytes.
         """
 
     def write_blob(self, blob: Blob, *, deadline: Deadline) -> None:
@@ -68,8 +78,15 @@ class Store(Protocol):
 
         Raises:
             AccessDenied: we may not write to the repository.
-            RemoteError: the store did not take it.
+            RemoteError, StorageError: the store did not take it.
         """
 
-    def write_manifest(self, manifest: Manifest, *, tag: str = "", deadline: Deadline) -> None:
-        """Add a manifest or index whose blobs are all there, and move the tag to it, if one is given."""
+    def write_manifest(self, manifest: Manifest, *, tag: str = "", part: bool = False, deadline: Deadline) -> None:
+        """Add a manifest or index whose blobs are all there, and move the tag to it, if one is given.
+
+        Args:
+            manifest: Its blobs, or the manifests that it names, were written before.
+            tag: Empty: it is known by its digest only.
+            part: It belongs to an index that is written next, and is no image that the repository lists by itself.
+            deadline: For all of it.
+        """

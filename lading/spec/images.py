@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from lading.errors import AccessDenied, InvalidReference, NotFound
-from lading.oci.registry import Reference, resolve_image
+from lading.oci.reference import Reference
+from lading.oci.registry import resolve_image
 from lading.spec.ir import Pipeline
 from lading.wait import Deadline
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tiny_bases import put_image
+
 from lading.local.process import identity
 from lading.local.state import Layout
 from lading.oci.image import RUNTIME_LABEL
-from lading.oci.layer import write_layer
-from lading.oci.layout import ImageStore
+from lading.oci.layer import plan_layer
+from lading.oci.layout import Layout as ImageLayout
 from lading.results import LocalEndpoint
 from lading.wait import Deadline, poll
 
@@ -82,14 +84,15 @@ def make_image(layout: Layout, scratch: Path, *, runtime: str = "host") -> str:
     files = scratch / "files"
     files.mkdir(parents=True, exist_ok=True)
     (files / "app.py").write_text(APP)
-    layer = write_layer(files, "app", scratch / "layer")
+    layer = plan_layer(files, "app")
     config = {
         "architecture": "unknown",
         "os": "unknown",
         "config": {"Entrypoint": ["python3", "app/app.py"], "Env": ["VALUE=image"], "Labels": {RUNTIME_LABEL: runtime}},
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
     }
-    return str(ImageStore(layout.images).write("lading.local/tiny", config, (layer,)))
+    digest = put_image(ImageLayout(layout.images, "lading.local/tiny"), config, layer)
+    return f"lading.local/tiny@{digest}"
 
 
 @dataclass

@@ -2,26 +2,22 @@
 
 import base64
 import contextlib
-import hashlib
 import json
-import shutil
-import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fakes.registry import FakeRegistry
 
 from lading.errors import AccessDenied, InvalidInput, InvalidReference, NotFound, RemoteError, ServiceUnreachable
-from lading.oci.auth import credentials
-from lading.oci.registry import Reference, Registry, resolve_image
-from lading.wait import Deadline, poll
+from lading.oci.credentials import credentials
+from lading.oci.reference import Reference
+from lading.oci.registry import Registry, resolve_image
+from lading.wait import Deadline
 
 
 @pytest.fixture
@@ -269,49 +265,3 @@ def test_references_are_read_as_docker_reads_them(text: str, host: str, name: st
 def test_what_is_no_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidReference):
         Reference.parse(text)
-
-
-@pytest.mark.skipif(not shutil.which("docker-registry"), reason="Debian's docker-registry is not installed")
-def test_the_registry_of_the_distribution_project_agrees(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    config = tmp_path / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path}/data\nhttp:\n  addr: {host}\n"
-    )
-    log = (tmp_path / "log").open("w")
-    server = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
-    try:
-        address = f"http://{host}/v2"
-
-        def answers() -> bool | None:
-            try:
-                return requests.get(f"{address}/", timeout=1).ok
-            except requests.ConnectionError:
-                return None
-
-        poll(answers, deadline=Deadline.after(10), what="docker-registry to answer")
-        body = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []})
-        put = requests.put(
-            f"{address}/team/steps/manifests/1.0",
-            data=body,
-            headers={"Content-Type": "application/vnd.oci.image.index.v1+json"},
-            timeout=5,
-        )
-        assert put.status_code == 201, put.text
-        found = resolve(f"{host}/team/steps:1.0", tmp_path)
-        assert found == f"{host}/team/steps@{put.headers['Docker-Content-Digest']}"
-        with pytest.raises(NotFound):
-            resolve(f"{host}/team/steps:2.0", tmp_path)
-        there = Registry(host, "team/steps", environ={"HOME": str(tmp_path)})
-        manifest = there.manifest("1.0", deadline=soon())
-        assert (manifest.content.decode(), manifest.media_type) == (body, "application/vnd.oci.image.index.v1+json")
-        upload = requests.post(f"{address}/team/steps/blobs/uploads/", timeout=5).headers["Location"]
-        blob = f"sha256:{hashlib.sha256(b'a layer').hexdigest()}"
-        requests.put(upload, params={"digest": blob}, data=b"a layer", timeout=5).raise_for_status()
-        assert there.has_blob(blob, deadline=soon())
-        assert b"".join(there.blob(blob, deadline=soon())) == b"a layer"
-    finally:
-        server.terminate()
-        server.wait(10)
-        log.close()
