@@ -85,6 +85,10 @@ class ServeConfig:
     """How often the file is read again; 0 for never."""
     poll_seconds: float = 1.0
     """How often base paths are looked at for new versions; 0 for once."""
+    verify_models: bool = False
+    """Compare every model's files with ``model_digests`` before it is loaded; what differs is refused."""
+    model_digests: Path | None = None
+    """The digests that an image carries: the JSON of ``lading.values.ModelDigests``."""
     warm_up: bool = True
     access_log: str = "errors"
     """Which requests get a line in the log: ``off``, ``errors`` (and slow ones), ``all``."""
@@ -117,6 +121,11 @@ class ServeConfig:
             problems.append(f"access_log is {self.access_log!r}, expected off, errors or all")
         if not 0 <= self.request_log_rate <= 1:
             problems.append(f"request_log_rate is {self.request_log_rate}, expected 0 to 1")
+        if self.verify_models and self.model_digests is None:
+            problems.append(
+                "models are to be verified, and LADING_MODEL_DIGESTS does not say where the image has its digests "
+                "(`lading package` sets it)"
+            )
         if self.port is None and self.grpc_port is None:
             problems.append("neither HTTP nor gRPC is to be served")
         if problems:
@@ -139,7 +148,9 @@ class ServeConfig:
                 environment's ``AIP_STORAGE_URI`` (Vertex AI) is served as the model ``model``.
             environ: ``AIP_HTTP_PORT`` (Vertex AI) and ``PORT`` (Knative, Cloud Run) give the port, in this order;
                 ``AIP_HEALTH_ROUTE`` and ``AIP_PREDICT_ROUTE`` paths; ``K_REVISION`` or ``AIP_DEPLOYED_MODEL_ID`` the
-                revision; ``LADING_MODEL_DIFF_ID`` the model's digest; ``GOOGLE_CLOUD_PROJECT`` the project of traces.
+                revision; ``LADING_MODEL_DIFF_ID`` the model's digest; ``LADING_MODEL_DIGESTS`` the file with those of
+                its files, ``LADING_VERIFY_MODELS`` (1 or true) that these are compared; ``GOOGLE_CLOUD_PROJECT`` the
+                project of traces.
             port: Before the environment's.
             grpc_port: A number, ``off``, or ``instead``: the port that HTTP would have. Default: 8500, and none where
                 the environment gives the port, since such platforms open a single one.
@@ -153,6 +164,8 @@ class ServeConfig:
         from_environ = {
             "revision": environ.get("K_REVISION") or environ.get("AIP_DEPLOYED_MODEL_ID", ""),
             "model_diff_id": environ.get("LADING_MODEL_DIFF_ID", ""),
+            "model_digests": Path(environ["LADING_MODEL_DIGESTS"]) if environ.get("LADING_MODEL_DIGESTS") else None,
+            "verify_models": _switch("LADING_VERIFY_MODELS", environ, problems),
             "health_route": environ.get("AIP_HEALTH_ROUTE", ""),
             "predict_route": environ.get("AIP_PREDICT_ROUTE", ""),
             "trace_project": environ.get("GOOGLE_CLOUD_PROJECT", ""),
@@ -174,6 +187,14 @@ class ServeConfig:
         if problems:
             raise InvalidInput("; ".join(problems))
         return made
+
+
+def _switch(name: str, environ: Mapping[str, str], problems: list[str]) -> bool:
+    """Whether a variable is set to true."""
+    text = environ.get(name, "").lower()
+    if text not in ("", "0", "1", "false", "true"):
+        problems.append(f"{name}={environ[name]}: expected 1 or true, 0 or false")
+    return text in ("1", "true")
 
 
 def _models(arguments: Sequence[str], environ: Mapping[str, str], problems: list[str]) -> tuple[ModelConfig, ...]:

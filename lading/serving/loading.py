@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from lading import storage
@@ -62,6 +63,8 @@ class Loader:
         try:
             check_links(directory, directory if remote else storage.local_path(config.base_path))
             copied = time.perf_counter()
+            self._verify(directory)
+            verified = time.perf_counter()
             model = load_model(
                 directory,
                 engine=self._config.engine,
@@ -88,12 +91,20 @@ class Loader:
             engine=model.engine,
             engine_note=model.engine_note or None,
             copy_seconds=round(copied - started, 3) if remote else None,
-            load_seconds=round(loaded - copied, 3),
+            verify_seconds=round(verified - copied, 3) if self._config.verify_models else None,
+            load_seconds=round(loaded - verified, 3),
             warm_up_seconds=round(ended - loaded, 3) if ran else None,
         )
         if self._metrics is not None:
             self._metrics.loaded(model=config.name, version=number, seconds=ended - started)
         return Served(config.name, number, model, place)
+
+    def _verify(self, directory: Path) -> None:
+        """Compare the files with the image's digests, if that is wanted."""
+        if self._config.verify_models and self._config.model_digests is not None:
+            from lading.serving.integrity import check_model  # here: it costs time at the start
+
+            check_model(directory, self._config.model_digests)
 
     def _batching(self, name: str) -> Callable[[Engine], Engine] | None:
         """What puts the requests of a model together, if that is wanted."""

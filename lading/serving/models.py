@@ -91,6 +91,11 @@ class Models:
         self._closed = threading.Event()
         self._file = None if config.model_config_file is None else ConfigFile(config.model_config_file)
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What the process says of itself, by header."""
+        return self._config.said
+
     def load(self) -> None:
         """Load every model, and warm it up; returns when all are ready, or have failed.
 

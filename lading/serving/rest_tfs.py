@@ -29,13 +29,19 @@ def predict(models: Models, route: Route, request: Request) -> Answer:
 
 
 def vertex(models: Models, route: Route, request: Request) -> Answer:
-    """Answer Vertex AI's predict route: the first model, and an answer that is JSON even where it holds NaN."""
+    """Answer Vertex AI's predict route: the first model, and an answer that is JSON even where it holds NaN.
+
+    Vertex does not hand on the headers that say who answers: with the parameter ``identity`` they are in the body.
+    """
     try:
         document = codec.parse(request.body)
         parameters = document.members.get("parameters") if "parameters" in document else None
         name = parameters.get("signature_name") if isinstance(parameters, dict) else None
         first = next(iter(models.names()), "")
-        return models.use(lambda served: Answer(_predict(served, document, named=name, strict=True)), first)
+        answer = models.use(lambda served: Answer(_predict(served, document, named=name, strict=True)), first)
+        if isinstance(parameters, dict) and parameters.get("identity") is True:
+            answer.body = b'{"metadata":' + codec.dumps(models.said) + b"," + answer.body.removeprefix(b"{")
+        return answer
     except LadingError as error:
         return failure(error)
 

@@ -13,6 +13,8 @@ VERTEX = {
     "AIP_HTTP_PORT": "0",
     "AIP_HEALTH_ROUTE": "/v1/endpoints/7/deployedModels/8",
     "AIP_PREDICT_ROUTE": "/v1/endpoints/7/deployedModels/8:predict",
+    "AIP_DEPLOYED_MODEL_ID": "8",
+    "LADING_MODEL_DIFF_ID": "sha256:abc",
 }
 MIXED = "/v1/models/mixed:predict"
 
@@ -174,6 +176,15 @@ def test_vertex_routes_come_first(served: Served) -> None:
     row = {"x": [1, 2], "count": 3, "text": "a"}
     answer = served.post(VERTEX["AIP_PREDICT_ROUTE"], {"instances": [row], "parameters": {}})
     assert answer.json()["predictions"][0]["total"] == 9.0
+
+
+def test_vertex_is_told_in_the_body_who_answers_if_it_asks(served: Served) -> None:
+    said = {"x-lading-revision": "8", "x-lading-model": "sha256:abc"}
+    for body in ({"instances": ["a"]}, {"inputs": ["a"]}):
+        asked = {**body, "signature_name": "same", "parameters": {"identity": True}}
+        answer = served.post(VERTEX["AIP_PREDICT_ROUTE"], asked).json()
+        plain = served.post(VERTEX["AIP_PREDICT_ROUTE"], {**asked, "parameters": {}}).json()
+        assert answer == {"metadata": said, **plain}
 
 
 def test_vertex_answers_are_json_even_where_they_hold_nan(served: Served) -> None:

@@ -44,6 +44,7 @@ Deallocator = ctypes.CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
 _TENSORS = POINTER(c_void_p)
 _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "TF_Version": (c_char_p, ()),
+    "TF_GetAllOpList": (POINTER(Buffer), ()),
     "TF_NewStatus": (c_void_p, ()),
     "TF_DeleteStatus": (None, (c_void_p,)),
     "TF_GetCode": (c_int, (c_void_p,)),
