@@ -1,20 +1,32 @@
 """What the images are built from agrees with the rest: versions, locks, tags. The images: ``test_images.py``."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
+from containers.assembly.dockerfile import last_stage
+from containers.assembly.libraries import PREPARE, requirements_for
 from lading import __version__
-from lading.flows.publish import step_images
+from lading.errors import InvalidInput
+from lading.flows.publish import project_images, serving_images
 
 ROOT = Path(__file__).parent.parent.parent
-LOCKS = sorted((ROOT / "containers").rglob("*.lock"))
-DOCKERFILES = sorted((ROOT / "containers").rglob("Dockerfile"))
+CONTAINERS = ROOT / "containers"
+LOCKS = sorted(CONTAINERS.rglob("*.lock"))
+DOCKERFILES = sorted(CONTAINERS.rglob("Dockerfile"))
+SERVING = CONTAINERS / "serving"
+ENGINES = ("litert", "tensorflow")
 
 
 def pins(lock: Path) -> set[tuple[str, str]]:
     return set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", lock.read_text(), re.MULTILINE))
+
+
+def locked(name: str) -> set[str]:
+    return {package for package, _ in pins(CONTAINERS / name)}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
@@ -28,20 +40,71 @@ def test_a_lock_has_hashes_and_no_host_and_what_the_tests_run_with(lock: Path) -
 
 
 def test_each_image_has_a_dockerfile_that_builds_this_version() -> None:
-    assert [path.parent.name for path in DOCKERFILES] == [re.split("[/:]", image)[1] for image in step_images()]
-    for path in DOCKERFILES:
-        text = path.read_text()
+    assert {path.parent.name for path in DOCKERFILES} == {"serving", "steps", "steps-train"}
+    for image in project_images():
+        name = re.split("[/:]", image)[1]
+        text = (CONTAINERS / ("serving" if image in serving_images() else name) / "Dockerfile").read_text()
         assert f"ARG VERSION={__version__}\n" in text
-        assert f'title="lading/{path.parent.name}"' in text
-        assert f"-t {step_images()[DOCKERFILES.index(path)]} ." in text
+        assert f"-t {image} ." in text
+        titles = re.findall('title="(.*)"', text)
+        assert f"lading/{name}" in [title.replace("${ENGINE}", name.rpartition("-")[2]) for title in titles]
 
 
 def test_make_gives_the_tags_that_pipelines_name() -> None:
     (tag,) = re.findall(r"^IMAGE_TAG := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {image.partition(":")[2] for image in step_images()} == {tag}
+    assert {image.partition(":")[2] for image in project_images()} == {tag}
 
 
 def test_the_small_image_locks_no_tensorflow_and_no_kubernetes() -> None:
-    locked = {name for name, _ in pins(ROOT / "containers" / "steps" / "requirements.lock")}
-    assert "requests" in locked
-    assert not {"tensorflow-cpu", "tensorflow", "numpy", "kubernetes", "kfp"} & locked
+    names = locked("steps/requirements.lock")
+    assert "requests" in names
+    assert not {"tensorflow-cpu", "tensorflow", "numpy", "kubernetes", "kfp"} & names
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_serving_image_has_what_the_server_asks_for_and_nothing_else(engine: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {Requirement(text).name for name in ("serving", "grpc", "litert") for text in extras[name]}
+    engines = {"tensorflow", "tensorflow-cpu", "ai-edge-litert"}
+    own = {"litert": "ai-edge-litert", "tensorflow": "tensorflow-cpu"}[engine]
+    assert locked(f"serving/requirements-{engine}.lock") == asked - engines | {own, "typing-extensions"}
+
+
+def test_a_lock_is_read_for_the_image_and_not_for_this_machine() -> None:
+    lock = SERVING / "requirements-litert.lock"
+    old, new = (requirements_for(lock, version, "aarch64").splitlines() for version in ("3.11", "3.12"))
+    assert all(" --hash=sha256:" in line and ";" not in line for line in [*old, *new])
+    numpy = [next(line.split()[0] for line in lines if line.startswith("numpy==")) for lines in (old, new)]
+    assert sorted(numpy) == sorted(f"numpy=={version}" for name, version in pins(lock) if name == "numpy")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_docker_and_the_assembly_say_the_same_of_an_image(engine: str) -> None:
+    config = last_stage((SERVING / "Dockerfile").read_text(), {"ENGINE": engine, "REVISION": "abc"})
+    assert (config["User"], config["WorkingDir"]) == ("65532:65532", "/tmp")
+    assert config["Entrypoint"] == ["python3", "-m", "lading"]
+    assert config["Cmd"] == ["serve", "--help"]
+    assert dict(pair.split("=", 1) for pair in config["Env"]) == {
+        "PYTHONPATH": "/opt/lading/lib", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "HOME": "/tmp",
+    }  # fmt: skip
+    labels = config["Labels"]
+    assert (labels["dev.lading.runtime"], labels["dev.lading.engine"]) == ("lading", engine)
+    assert labels["org.opencontainers.image.title"] == f"lading/serving-{engine}"
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert labels["org.opencontainers.image.revision"] == "abc"
+
+
+def test_an_instruction_that_the_assembly_cannot_follow_is_refused() -> None:
+    for text in ("VOLUME /data", "CMD python3 -m lading"):
+        with pytest.raises(InvalidInput, match=f"found {text}"):
+            last_stage(f"FROM a AS b\nUSER x\nFROM b\n{text}\n", {})
+
+
+def test_docker_sees_what_its_files_copy() -> None:
+    """`.dockerignore` leaves out everything that it does not name."""
+    let_in = [line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"]
+    for path in DOCKERFILES:
+        for words in re.findall(r"^COPY (?!--from)(.*) \S+$", path.read_text(), re.MULTILINE):
+            for source in words.replace("${ENGINE}", "litert").split():
+                assert any(Path(source).match(pattern) for pattern in let_in), f"{path}: {source}"
+    assert PREPARE.is_file()

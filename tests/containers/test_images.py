@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,22 +11,18 @@ from pathlib import Path
 
 import pytest
 import requests
+from engines import docker, registry
 from fakes.registry import FakeRegistry
 
 from lading import __version__
-from lading.flows.publish import step_images
+from lading.flows.publish import project_images, step_images
 from lading.local.lifecycle import start, status, stop
-from lading.wait import Deadline, poll
+from lading.wait import Deadline
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, STEPS_TRAIN = step_images()
 COMPRESSED_MB = 120
 pytestmark = [pytest.mark.images, pytest.mark.timeout(600)]
-
-
-def docker(*words: object, **options: object) -> "subprocess.CompletedProcess[str]":
-    command = ["docker", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
 
 
 def python(image: str, program: str, *options: str) -> str:
@@ -81,40 +76,21 @@ def test_the_small_image_is_small(tmp_path: Path) -> None:
 
 
 def test_images_list_knows_that_they_are_built() -> None:
-    assert [one["built"] for one in json.loads(lading("images", "list", "--json").stdout)] == [True, True]
+    assert {one["built"] for one in json.loads(lading("images", "list", "--json").stdout)} == {True}
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[str]:
+def prefix(tmp_path: Path) -> Iterator[str]:
     """A prefix in Debian's registry; the tags that Docker had to make for it are removed at the end."""
     if not shutil.which("docker-registry"):
         pytest.skip("Debian's docker-registry is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    config = tmp_path / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {tmp_path}/data\nhttp:\n  addr: {host}\n"
-    )
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
-    try:
-        poll(lambda: _answers(host), deadline=Deadline.after(20), what="the registry")
+    with registry(tmp_path) as host:
         yield f"{host}/team"
-    finally:
-        server.terminate()
-        server.wait(10)
         forget(f"{host}/team")
 
 
-def _answers(host: str) -> bool | None:
-    try:
-        return requests.get(f"http://{host}/v2/", timeout=5).ok
-    except requests.ConnectionError:
-        return None
-
-
 def forget(prefix: str) -> None:
-    docker("rmi", *(image.replace("lading/", f"{prefix}/") for image in (STEPS, STEPS_TRAIN)))
+    docker("rmi", *(image.replace("lading/", f"{prefix}/") for image in project_images()))
 
 
 def lading(*words: object) -> "subprocess.CompletedProcess[str]":
@@ -122,26 +98,28 @@ def lading(*words: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
 
 
-def test_they_are_published_by_digest_and_the_pipeline_pinned_to_them(registry: str, tmp_path: Path) -> None:
-    pushed = lading("images", "push", "--to", registry, "--json")
+def test_they_are_published_by_digest_and_the_pipeline_pinned_to_them(prefix: str, tmp_path: Path) -> None:
+    pushed = lading("images", "push", "--to", prefix, "--json")
     assert not pushed.returncode, pushed.stderr
     images = json.loads(pushed.stdout)
-    assert [image.partition("@")[0] for image in images] == [f"{registry}/steps", f"{registry}/steps-train"]
-    compiled = lading("compile", "release", "--images", registry, "--out", tmp_path / "out")
+    assert [image.partition("@")[0] for image in images] == [
+        image.partition(":")[0].replace("lading/", f"{prefix}/") for image in project_images()
+    ]
+    compiled = lading("compile", "release", "--images", prefix, "--out", tmp_path / "out")
     assert not compiled.returncode, compiled.stderr
     text = next((tmp_path / "out").rglob("release.yaml")).read_text()
-    assert all(image in text for image in images)
-    assert lading("images", "push", "--to", registry, "--json").stdout == pushed.stdout
+    assert all(image in text for image in images[: len(step_images())])
+    assert lading("images", "push", "--to", prefix, "--json").stdout == pushed.stdout
 
 
 @pytest.mark.parametrize("case", ["nobody there", "no login"])
 def test_docker_that_cannot_push_is_explained(case: str) -> None:
-    registry = FakeRegistry(auth="basic")
-    prefix = f"{registry.host}/team" if case == "no login" else "127.0.0.1:9/team"
+    fake = FakeRegistry(auth="basic")
+    prefix = f"{fake.host}/team" if case == "no login" else "127.0.0.1:9/team"
     try:
         done = lading("images", "push", "--to", prefix)
     finally:
-        registry.close()
+        fake.close()
         forget(prefix)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1), done.stderr
     assert ("docker login" if case == "no login" else "does not reach the registry") in done.stderr
