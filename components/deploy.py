@@ -16,6 +16,7 @@ def deploy(
     release_id: str,
     target: str = "local:",
     settings: str = "{}",
+    require_signed: str = "",
     timeout_seconds: int = 300,
 ) -> NamedTuple("Outputs", [("revision", str), ("url", str)]):  # type: ignore[valid-type]
     """Deploy an image as the candidate of a service. Traffic stays as it is.
@@ -28,6 +29,7 @@ def deploy(
         release_id: Names this release; promote and settle take the same.
         target: Where the service lives.
         settings: How the revision runs, as a JSON object such as {"memory": "512Mi", "env": {"NAME": "value"}}.
+        require_signed: A public key that must have signed the image: the PEM itself, a gs:// URI, or gcpkms://….
         timeout_seconds: How long the candidate may take to become ready.
 
     Returns:
@@ -35,6 +37,7 @@ def deploy(
         url: Where it alone answers.
 
     Raises:
+        Rejected: The image is not signed by the key that is required; nothing was deployed.
         InvalidReference: The image has no digest; give the output `image` of `package`.
         InvalidInput: A setting is unknown or of the wrong type; the message names each.
         RolloutInProgress: Another release of the service is open; wait for it, or undo it with `settle`.
@@ -46,11 +49,14 @@ def deploy(
 
     from lading.deploy import deploy_candidate
     from lading.files import write_atomic
+    from lading.signing.require import check_signed
     from lading.targets.connect import connect
     from lading.targets.settings import Settings
     from lading.values import to_json
     from lading.wait import Deadline
 
+    deadline = Deadline.after(timeout_seconds)
+    check_signed(image, require_signed, environ=os.environ, deadline=deadline)
     deployed = deploy_candidate(
         image,
         service,
@@ -59,7 +65,7 @@ def deploy(
         release_id=release_id,
         model_diff_id=model_diff_id,
         settings=Settings.parse(settings),
-        deadline=Deadline.after(timeout_seconds),
+        deadline=deadline,
     )
     write_atomic(Path(candidate.path), to_json(deployed))
     return deployed.revision, deployed.url

@@ -1,7 +1,7 @@
 """The images that steps run in, by version tag. (KFP's local runner warns about names without ``python``.)"""
 
 STEPS = "lading/steps:0.1.0-python3.12"
-"""Small, without TensorFlow: package, deploy, smoke, promote, settle, rollback, reject."""
+"""Small, without TensorFlow: scan, package, deploy, smoke, promote, settle, rollback, reject."""
 
 STEPS_TRAIN = "lading/steps-train:0.1.0-python3.12"
 """With TensorFlow: train, evaluate, convert."""

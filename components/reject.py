@@ -10,7 +10,7 @@ def reject(report: dsl.Input[dsl.Artifact], page: dsl.Output[dsl.HTML]):
     """Write a negative verdict as a page and fail, so that no run with a rejected model ends green.
 
     Args:
-        report: A verdict of `evaluate`, `convert` or `smoke` that did not pass.
+        report: A verdict of `evaluate`, `scan`, `convert` or `smoke` that did not pass.
         page: The verdict, for people.
 
     Raises:

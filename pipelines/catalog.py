@@ -63,10 +63,16 @@ ENTRIES = {
     "evaluate": Entry(
         tags=("evaluation", "tensorflow", "champion_challenger"), services=_TENSORFLOW | _KNATIVE, after=("train",)
     ),
+    "scan": Entry(tags=("security", "tensorflow", "savedmodel"), after=("train",)),
     "convert": Entry(
         tags=("conversion", "tensorflow", "litert", "savedmodel"), services=_TENSORFLOW, after=("train",), cached=True
     ),
     "package": Entry(tags=("deployment", "container_image", "oci", "savedmodel")),
+    "package_with_cloud_build": Entry(
+        tags=("deployment", "container_image", "cloud_build", "savedmodel"),
+        services={"Google Cloud Build": ">=1.0.0"},
+        after=("train",),
+    ),
     "deploy": Entry(
         tags=("deployment", "serving", "knative"),
         services=_KNATIVE,
@@ -83,6 +89,7 @@ ENTRIES = {
         after=("deploy", "smoke"),
         when='smoke_task.outputs["passed"] == True',
     ),
+    "vertex_resources": Entry(tags=("deployment", "vertex_ai", "artifacts"), after=("deploy",)),
     "settle": Entry(tags=("deployment", "serving", "traffic", "knative"), services=_KNATIVE),
     "rollback": Entry(tags=("deployment", "serving", "traffic", "knative"), services=_KNATIVE),
     "reject": Entry(

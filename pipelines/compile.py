@@ -8,7 +8,10 @@ from kfp import compiler
 
 from pipelines.catalog import write_catalog
 
-COMPONENTS = ("train", "evaluate", "convert", "package", "deploy", "smoke", "promote", "settle", "rollback", "reject")
+COMPONENTS = (
+    "train", "evaluate", "scan", "convert", "package", "package_with_cloud_build", "deploy", "smoke", "promote",
+    "settle", "rollback", "reject", "vertex_resources",
+)  # fmt: skip
 PIPELINES = ("release",)
 
 

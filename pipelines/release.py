@@ -7,6 +7,7 @@ from components.evaluate import evaluate
 from components.package import package
 from components.promote import promote
 from components.reject import reject
+from components.scan import scan
 from components.settle import settle
 from components.smoke import smoke
 from components.train import train
@@ -21,13 +22,17 @@ def release(
     recipe_sha256: str = "",
     hyperparameters: str = "{}",
     thresholds: str = "{}",
+    scan_policy: str = "{}",
     service: str = "fashion-mnist",
     repository: str = "lading.local/fashion-mnist",
     base: str = "host",
     target: str = "local:",
     settings: str = "{}",
+    steps: str = "100",
+    hold_seconds: int = 0,
+    public: bool = False,
 ):
-    """Train a model, judge it, package it, deploy it, ask it, and give it the traffic.
+    """Train a model, judge it, scan it, package it, deploy it, ask it, and give it the traffic.
 
     Args:
         data: What the recipe reads: a directory or a gs:// prefix. Empty: the recipe's own default.
@@ -35,11 +40,15 @@ def release(
         recipe_sha256: SHA-256 of the recipe file, in hex; needed for gs://.
         hyperparameters: A JSON object for the recipe, for instance {"epochs": 5}.
         thresholds: A JSON object: {"min_accuracy": 0.8, "max_accuracy_drop": 0.02}.
+        scan_policy: What the scan lets pass, as a JSON object: {"allow_ops": ["ReadFile"]}.
         service: Name of the service.
-        repository: Where the image goes, without a tag.
-        base: The image below the model.
+        repository: Where the image goes: HOST/NAME in a registry, or lading.local/NAME on this machine.
+        base: The image below the model, by tag or digest; host for the target local:.
         target: Where the service lives.
         settings: How a revision runs, as a JSON object.
+        steps: Percentages of the traffic that rise to 100, such as 5,25,100; each step is watched.
+        hold_seconds: How long each step is watched, at least.
+        public: Whether everyone may ask the service once it is promoted.
     """
     undo = settle(service=service, target=target, release_id=RELEASE_ID).set_caching_options(False)
     with dsl.ExitHandler(undo, name="settle-at-exit"):
@@ -52,23 +61,33 @@ def release(
             target=target,
         ).set_caching_options(False)
         with dsl.If(evaluated.outputs["passed"] == True, name="good-enough"):  # noqa: E712
-            packaged = package(model=trained.outputs["model"], repository=repository, base=base)
-            packaged.set_caching_options(False)
-            deployed = deploy(
-                image=packaged.outputs["image"],
-                model_diff_id=packaged.outputs["model_diff_id"],
-                service=service,
-                target=target,
-                settings=settings,
-                release_id=RELEASE_ID,
-            ).set_caching_options(False)
-            smoked = smoke(candidate=deployed.outputs["candidate"], golden=trained.outputs["golden"])
-            smoked.set_caching_options(False)
-            with dsl.If(smoked.outputs["passed"] == True, name="answers-rightly"):  # noqa: E712
-                promote(candidate=deployed.outputs["candidate"], report=smoked.outputs["report"]).set_caching_options(
-                    False
-                )
-            with dsl.Else(name="answers-wrongly"):
-                reject(report=smoked.outputs["report"]).set_caching_options(False)
+            scanned = scan(model=trained.outputs["model"], policy=scan_policy).set_caching_options(False)
+            with dsl.If(scanned.outputs["passed"] == True, name="harmless"):  # noqa: E712
+                packaged = package(model=trained.outputs["model"], repository=repository, base=base)
+                packaged.set_caching_options(False)
+                deployed = deploy(
+                    image=packaged.outputs["image"],
+                    model_diff_id=packaged.outputs["model_diff_id"],
+                    service=service,
+                    target=target,
+                    settings=settings,
+                    release_id=RELEASE_ID,
+                ).set_caching_options(False)
+                smoked = smoke(candidate=deployed.outputs["candidate"], golden=trained.outputs["golden"])
+                smoked.set_caching_options(False)
+                with dsl.If(smoked.outputs["passed"] == True, name="answers-rightly"):  # noqa: E712
+                    promoted = promote(
+                        candidate=deployed.outputs["candidate"],
+                        report=smoked.outputs["report"],
+                        steps=steps,
+                        hold_seconds=hold_seconds,
+                        public=public,
+                    ).set_caching_options(False)
+                    with dsl.If(promoted.outputs["passed"] == False, name="not-good-under-traffic"):  # noqa: E712
+                        reject(report=promoted.outputs["promotion"]).set_caching_options(False)
+                with dsl.Else(name="answers-wrongly"):
+                    reject(report=smoked.outputs["report"]).set_caching_options(False)
+            with dsl.Else(name="not-harmless"):
+                reject(report=scanned.outputs["report"]).set_caching_options(False)
         with dsl.Else(name="not-good-enough"):
             reject(report=evaluated.outputs["report"]).set_caching_options(False)

@@ -1,7 +1,10 @@
 """Fixtures that more than one folder uses."""
 
+import fcntl
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,12 +12,37 @@ import pytest
 TESTS = Path(__file__).parent
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A directory that the first of several pytest processes (``pytest -n``) makes for all."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            directory.mkdir(exist_ok=True)
+            make(directory)
+            done.touch()
+    return directory
+
+
+def _run(*words: str | Path) -> str:
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=200, check=False)
+    assert not done.returncode, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def _runner(script: str) -> Callable[[Path], None]:
+    def make(to: Path) -> None:
+        _run(TESTS / script, to)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models of ``build_models.py``, built in a process of its own: pytest never imports tensorflow."""
-    directory = tmp_path_factory.mktemp("saved-models")
-    subprocess.run([sys.executable, TESTS / "build_models.py", directory], check=True, capture_output=True, timeout=200)
-    return directory
+    return made_once(tmp_path_factory, "saved-models", _runner("build_models.py"))
 
 
 @pytest.fixture(scope="session")
@@ -50,29 +78,24 @@ def half_plus_two_model(saved_models: Path) -> Path:
 @pytest.fixture(scope="session")
 def training_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the runs of ``train_models.py``, and their stderr in ``log``. Do not alter."""
-    directory = tmp_path_factory.mktemp("training-runs")
-    command = [sys.executable, TESTS / "train_models.py", directory]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert not done.returncode, done.stderr
-    (directory / "log").write_text(done.stdout + done.stderr)
-    return directory
+
+    def train(to: Path) -> None:
+        (to / "log").write_text(_run(TESTS / "train_models.py", to))
+
+    return made_once(tmp_path_factory, "training-runs", train)
 
 
 @pytest.fixture(scope="session")
 def litert_model(mlp_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``mlp_model`` with its conversion for LiteRT. Do not alter."""
-    directory = tmp_path_factory.mktemp("litert") / "mlp"
-    command = [sys.executable, "-m", "lading", "convert", str(mlp_model), "--out", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert not done.returncode, done.stdout + done.stderr
-    return directory
+
+    def convert(to: Path) -> None:
+        _run("-m", "lading", "convert", str(mlp_model), "--out", str(to / "mlp"))
+
+    return made_once(tmp_path_factory, "litert", convert) / "mlp"
 
 
 @pytest.fixture(scope="session")
 def convertible_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models of ``convertible_models.py``, not converted yet. Do not alter."""
-    directory = tmp_path_factory.mktemp("convertible-models")
-    command = [sys.executable, TESTS / "convertible_models.py", directory]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert not done.returncode, done.stderr
-    return directory
+    return made_once(tmp_path_factory, "convertible-models", _runner("convertible_models.py"))
