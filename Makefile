@@ -5,15 +5,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 ARGS ?=
 IMAGE_TAG := 0.1.0-python3.12
+LAYOUT := build/images
 
 # Without bytecode every start compiles TensorFlow anew, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test test-slow test-vertex1 base images test-images test-cloud bench-serving lint types compile lock clean
+.PHONY: help setup data run stop test test-slow test-vertex1 base images images-docker images-assembled test-images test-containers test-cloud bench-serving lint types compile lock clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.done ## make .venv with everything that run and test need
 
@@ -44,7 +45,7 @@ stop: ## end what `make run` started
 	@$(BIN)/lading local stop
 
 test: setup lint types ## everything that CI runs
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile $(ARGS)
 
 test-slow: setup ## variants of what the default tests do
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
@@ -55,18 +56,46 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
 	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py $(ARGS)
 
-base: ## make lading-base, for machines that can pull no image: Debian's Python, by mmdebstrap (make images BASE=lading-base)
-	containers/make_base.sh lading-base
+base: setup ## bases for machines that can pull no image, from Debian's packages (docs/images.md)
+	$(BIN)/python -m containers.assembly base --to oci:$(LAYOUT):base
+	@if docker info >/dev/null 2>&1; then PYTHON=$(BIN)/python containers/make_base.sh; \
+	else echo "No Docker daemon answers: lading-base and lading-python are for Docker, and were not made"; fi
 
-images: ## build the step images with Docker (BASE=…, DOCKER_ARGS=…)
+images: setup ## build the images with Docker; where none runs, assemble those for serving (BASE=…, SERVING_BASE=…, DOCKER_ARGS=…)
+	@if docker info >/dev/null 2>&1; then echo "Docker answers: it builds the images"; $(MAKE) --no-print-directory images-docker; \
+	else echo "No Docker daemon answers: the images for serving are assembled in $(LAYOUT), those of steps need Docker"; \
+		$(MAKE) --no-print-directory images-assembled; fi
+
+REVISION = $(shell git rev-parse HEAD 2>/dev/null)
+ENGINES := litert tensorflow
+BUILD = docker build --build-arg REVISION=$(REVISION) $(DOCKER_ARGS)
+# What serving needs when it is built only, pip and a shell, may come from BASE.
+SERVING_BASES = $(if $(SERVING_BASE)$(BASE),--build-arg BASE=$(or $(SERVING_BASE),$(BASE))) $(if $(BASE),--build-arg BUILD_BASE=$(BASE))
+
+images-docker:
 	for name in steps steps-train; do \
-		docker build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
-			$(DOCKER_ARGS) -f containers/$$name/Dockerfile -t lading/$$name:$(IMAGE_TAG) . || exit; \
+		$(BUILD) $(if $(BASE),--build-arg BASE=$(BASE)) -f containers/$$name/Dockerfile -t lading/$$name:$(IMAGE_TAG) . || exit; \
+	done
+	for engine in $(ENGINES); do \
+		$(BUILD) $(SERVING_BASES) --build-arg ENGINE=$$engine -f containers/serving/Dockerfile \
+			-t lading/serving-$$engine:$(IMAGE_TAG) . || exit; \
+	done
+
+# Bytecode is made by a Python of the base's version: this one.
+ASSEMBLY_BASE = $(or $(SERVING_BASE),python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim)
+
+images-assembled:
+	for engine in $(ENGINES); do \
+		$(BIN)/python -m containers.assembly serving $$engine --base $(ASSEMBLY_BASE) $(if $(REVISION),--revision $(REVISION)) \
+			--to oci:$(LAYOUT):serving-$$engine || exit; \
 	done
 
 test-images: setup ## the release pipeline in the step images, through kfp's DockerRunner
 	$(BIN)/python -m pip install --disable-pip-version-check -q 'docker>=7'
 	$(BIN)/python -m pytest -q -m images tests/containers $(ARGS)
+
+test-containers: setup ## what needs real containers and registries; says what is missing, and never skips
+	$(BIN)/python -m pytest -q -m containers $(ARGS)
 
 test-cloud: setup ## the backends against the real services: PROJECT=… REGION=… ROOT=gs://…, or KFP=https://…
 	@test -n "$(PROJECT)$(KFP)" || { echo "say where: make test-cloud PROJECT=… REGION=… ROOT=gs://… (or KFP=https://…)" >&2; exit 2; }
@@ -87,12 +116,16 @@ compile: setup ## write the YAML of components and pipelines anew
 
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 PINNED := -c requirements.lock --generate-hashes
+# What the server imports, itself and gRPC included: not what these ask for besides (keras, tqdm, …), which it never loads.
+SERVED := grpcio httptools numpy orjson protobuf pysimdjson typing-extensions
 
 lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 	$(BIN)/python -m pip install -q uv
 	$(LOCK) --all-extras -o requirements.lock pyproject.toml
-	$(LOCK) $(PINNED) --extra gcp -o containers/steps/requirements.lock pyproject.toml
+	$(LOCK) $(PINNED) --extra gcp --extra sign --extra cloudbuild --extra kubernetes --extra vertex -o containers/steps/requirements.lock pyproject.toml
 	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert -o containers/steps-train/requirements.lock pyproject.toml
+	printf '%s\n' $(SERVED) ai-edge-litert | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-litert.lock -
+	printf '%s\n' $(SERVED) tensorflow-cpu | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-tensorflow.lock -
 	echo kfp | $(LOCK) $(PINNED) --no-deps -o containers/kfp.lock -
 	echo hatchling | $(LOCK) $(PINNED) -o containers/build.lock -
 

@@ -15,6 +15,10 @@ def package(
     base: str = "host",
     platform: str = "",
     runtime: str = "",
+    sign_key: str = "",
+    sbom: bool = False,
+    provenance: bool = False,
+    job_id: str = "",
 ) -> NamedTuple("Outputs", [("image", str), ("model_diff_id", str)]):  # type: ignore[valid-type]
     """Turn a SavedModel into a serving image, without Docker.
 
@@ -25,6 +29,10 @@ def package(
         base: The image below the model, by tag or digest. host: empty, for the local target.
         platform: Of a base for several, such as linux/arm64. Empty: that of the machine that runs this step.
         runtime: The server in the base: lading or tf-serving. Empty: lading.
+        sign_key: Signs the image and what is attached: a gs:// URI of a PEM, or gcpkms://…. Empty: nobody does.
+        sbom: Whether a bill of materials is attached.
+        provenance: Whether it is attached how the image was made.
+        job_id: Of the run, for the provenance.
 
     Returns:
         image: The image as repository@sha256:….
@@ -43,9 +51,18 @@ def package(
     from pathlib import Path
 
     from lading.files import write_atomic
-    from lading.package import package_image
+    from lading.flows.vouched import Vouching, package_vouched
+    from lading.provenance import PIPELINE_BUILDER
     from lading.values import to_json
 
-    made = package_image(model.path, repository, base=base, platform=platform, runtime=runtime, environ=os.environ)
+    made = package_vouched(
+        model.path,
+        repository,
+        Vouching(sbom=sbom, provenance=provenance, sign_key=sign_key, builder=PIPELINE_BUILDER, invocation=job_id),
+        base=base,
+        platform=platform,
+        runtime=runtime,
+        environ=os.environ,
+    )
     write_atomic(Path(packaged.path), to_json(made))
     return made.image, made.model_diff_id

@@ -26,6 +26,9 @@ def release(
     service: str = "fashion-mnist",
     repository: str = "lading.local/fashion-mnist",
     base: str = "host",
+    sign_key: str = "",
+    statements: bool = False,
+    require_signed: str = "",
     target: str = "local:",
     settings: str = "{}",
     steps: str = "100",
@@ -44,6 +47,9 @@ def release(
         service: Name of the service.
         repository: Where the image goes: HOST/NAME in a registry, or lading.local/NAME on this machine.
         base: The image below the model, by tag or digest; host for the target local:.
+        sign_key: Signs the image: a gs:// URI of a PEM, or gcpkms://…. Empty: nobody does.
+        statements: Whether a bill of materials and the provenance are attached to the image.
+        require_signed: A public key that must have signed the image, else it is not deployed.
         target: Where the service lives.
         settings: How a revision runs, as a JSON object.
         steps: Percentages of the traffic that rise to 100, such as 5,25,100; each step is watched.
@@ -63,7 +69,15 @@ def release(
         with dsl.If(evaluated.outputs["passed"] == True, name="good-enough"):  # noqa: E712
             scanned = scan(model=trained.outputs["model"], policy=scan_policy).set_caching_options(False)
             with dsl.If(scanned.outputs["passed"] == True, name="harmless"):  # noqa: E712
-                packaged = package(model=trained.outputs["model"], repository=repository, base=base)
+                packaged = package(
+                    model=trained.outputs["model"],
+                    repository=repository,
+                    base=base,
+                    sign_key=sign_key,
+                    sbom=statements,
+                    provenance=statements,
+                    job_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                )
                 packaged.set_caching_options(False)
                 deployed = deploy(
                     image=packaged.outputs["image"],
@@ -71,6 +85,7 @@ def release(
                     service=service,
                     target=target,
                     settings=settings,
+                    require_signed=require_signed,
                     release_id=RELEASE_ID,
                 ).set_caching_options(False)
                 smoked = smoke(candidate=deployed.outputs["candidate"], golden=trained.outputs["golden"])

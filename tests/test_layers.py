@@ -85,7 +85,7 @@ ALLOWED: dict[str, set[str]] = {
     "lading.flows": VERB
     | {"lading.flows", "lading.settle", "lading.champion", "lading.spec", "lading.backends", "lading.recipes"}
     | {"lading.bom", "lading.sbom", "lading.provenance", "lading.sign", "lading.signing"}
-    | {"lading.deploy", "lading.smoke", "lading.observe", "lading.promote"}
+    | {"lading.deploy", "lading.smoke", "lading.observe", "lading.promote", "lading.package"}
     | {"kfp", "yaml"},
     "lading.cli": BASE | {"lading", "lading.commands"},
     "lading.commands": {"lading"},

@@ -3,14 +3,9 @@
 import argparse
 import json
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lading.commands.common import add_parser, emit
-
-if TYPE_CHECKING:
-    from lading.results import PackagedImage
-    from lading.wait import Deadline
 
 _EPILOG = """\
 places:
@@ -46,53 +41,27 @@ def register(subparsers: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from lading.commands.transfer import Transfer
-    from lading.package import package_image
     from lading.values import to_json
     from lading.wait import Deadline
 
-    deadline = Deadline.after(args.timeout)
-    attach = _attacher(args, deadline)  # a key that cannot be used is told before anything is sent
+    options = {
+        "base": args.base,
+        "platform": args.platform,
+        "runtime": args.runtime,
+        "name": args.name,
+        "compression": args.compression,
+        "environ": os.environ,
+        "deadline": Deadline.after(args.timeout),
+    }
     with Transfer() as transfer:
-        made = package_image(
-            args.model,
-            args.to,
-            base=args.base,
-            platform=args.platform,
-            runtime=args.runtime,
-            name=args.name,
-            compression=args.compression,
-            environ=os.environ,
-            deadline=deadline,
-            progress=transfer,
-        )
-    attach(made)
+        if args.sbom or args.provenance or args.sign_key:
+            from lading.flows.vouched import Vouching, package_vouched
+
+            vouching = Vouching(sbom=args.sbom, provenance=args.provenance, sign_key=args.sign_key)
+            made = package_vouched(args.model, args.to, vouching, progress=transfer, **options)
+        else:
+            from lading.package import package_image
+
+            made = package_image(args.model, args.to, progress=transfer, **options)
     emit(args, json.loads(to_json(made)), made.image)
     return 0
-
-
-def _attacher(args: argparse.Namespace, deadline: "Deadline") -> "Callable[[PackagedImage], None]":
-    """What makes, signs and attaches the statements that were asked for; nothing is loaded when none were."""
-    if not (args.sbom or args.provenance or args.sign_key):
-        return lambda made: None
-    from datetime import UTC, datetime
-
-    from lading.flows.statements import attach_to_image, check_attachable
-    from lading.provenance import Build
-    from lading.signing.keys import load_signer
-
-    check_attachable(args.to)
-    signer = load_signer(args.sign_key, environ=os.environ, deadline=deadline) if args.sign_key else None
-
-    def attach(made: "PackagedImage") -> None:
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        build = Build(args.model, args.base, made.base, made.runtime, args.platform, finished=finished)
-        attach_to_image(
-            made.image,
-            sbom=args.sbom,
-            build=build if args.provenance else None,
-            signer=signer,
-            environ=os.environ,
-            deadline=deadline,
-        )
-
-    return attach

@@ -1,12 +1,15 @@
 """Attach to an image what can be said of it: its bill of materials, how it was made, and a signature."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lading.bom.cyclonedx import SBOM_TYPE
 from lading.bom.inventory import take_inventory
+from lading.errors import InvalidReference
 from lading.oci.attach import Artifact, attach
+from lading.oci.connect import open_place
 from lading.oci.image import canonical_json
 from lading.oci.store import Store
 from lading.provenance import Build, make_provenance
@@ -22,6 +25,7 @@ from lading.signing.bundle import (
 )
 from lading.signing.found import Found, find_statements
 from lading.signing.keys import Signer
+from lading.values import DIGEST
 from lading.wait import Deadline
 
 
@@ -91,6 +95,50 @@ def attach_statements(
         sign_image(store, digest, signer, deadline=deadline)
     key = signer.public.fingerprint if signer else ""
     return AttachedStatements(f"{store.repository}@{digest}", components, build is not None, key)
+
+
+def attach_to_image(
+    image: str,
+    *,
+    sbom: bool = False,
+    build: Build | None = None,
+    signer: Signer | None = None,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> AttachedStatements:
+    """``attach_statements`` for an image by name, as ``package_image`` returns it.
+
+    Args:
+        image: ``repository@sha256:…``, in a registry, a layout or this machine's store.
+        sbom: As there.
+        build: As there.
+        signer: As there.
+        environ: Where credentials and this user's state lie.
+        deadline: For all together.
+
+    Raises:
+        InvalidReference: it is no image by digest, or lies in an archive.
+        LadingError: as ``attach_statements``.
+    """
+    check_attachable(image)
+    repository, _, digest = image.rpartition("@")
+    if not repository or not DIGEST.fullmatch(digest):
+        raise InvalidReference(f"expected an image by digest (NAME@sha256:…), received {image!r}")
+    store = open_place(repository, environ=environ, writable=True).store
+    return attach_statements(store, digest, sbom=sbom, build=build, signer=signer, deadline=deadline)
+
+
+def check_attachable(place: str) -> None:
+    """Refuse a place that nothing can be attached in, before anything is made.
+
+    Raises:
+        InvalidReference: it is an archive, which is written once.
+    """
+    if place.startswith("archive:"):
+        raise InvalidReference(
+            f"nothing can be attached to an image in an archive, received {place}: package into oci:DIR, which "
+            "`lading push` takes to a registry with all that is attached"
+        )
 
 
 def _is_known(statement: Statement, known: Found) -> bool:

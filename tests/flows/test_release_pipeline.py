@@ -86,6 +86,19 @@ def test_a_release_tells_what_a_user_wants_to_know(home: Path) -> None:
     assert len(service["revisions"]) == 2
 
 
+def test_a_model_that_the_scan_refuses_is_not_packaged(home: Path) -> None:
+    """The policy denies what every dense layer has."""
+    words = ["--set", "data=fashion", "--set", "service=unsafe", "--set", "repository=lading.local/unsafe"]
+    done = run([*LADING, "run", "release", *words, "--set", 'scan_policy={"deny_ops": ["MatMul"]}'], home)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^scan +succeeded .*REJECTED: \d+ operations", done.stdout, re.M), done.stdout
+    assert "MatMul is denied by the policy" in done.stdout
+    assert not re.search(r"^package +succeeded", done.stdout, re.M)
+    assert "unsafe" not in {
+        service["name"] for service in status(home / "lading" / "local", deadline=Deadline.after(10))
+    }
+
+
 def test_the_readme_does_what_it_says(home: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M)

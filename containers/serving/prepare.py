@@ -1,0 +1,183 @@
+"""Makes installed libraries fit for an image: less, and with bytecode.
+
+    prepare.py libraries DIRECTORY          take away what no server loads, debugging symbols too, and compile
+    prepare.py code DIRECTORY               compile
+    prepare.py standard-library ROOT OUT    compile Python's own library below ROOT, unless it comes compiled
+
+Both the Dockerfile and the assembly without Docker run this file, with any Python of the minor version that the image
+has; it needs nothing but that Python. The same files give the same results, whatever the machine.
+
+Bytecode is worth 0.2 s of every start: in a container whose root is read-only Python compiles everything anew. It is
+not checked against the sources (``unchecked-hash``, PEP 552), so that times in the image do not matter.
+"""
+
+import compileall
+import os
+import py_compile
+import shutil
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LIBRARIES = "opt/lading/lib"
+"""Where libraries lie in an image, relative to its root: on ``PYTHONPATH``."""
+
+UNUSED = (
+    "bin",  # command-line tools of numpy
+    "ai_edge_litert/libLiteRtWebGpuAccelerator.so",  # 19 MB for graphics processors
+    "ai_edge_litert/vendors",  # for neural processors of phones
+    "ai_edge_litert/aot",
+    "ai_edge_litert/tools",
+    "numpy/f2py",
+    "numpy/_pyinstaller",
+    "numpy/testing",  # asks for numpy's tests
+    "**/tests",
+    "**/include",
+    "**/*.a",
+    "**/*.pyi",
+    "**/*.pxd",
+    "**/*.pyx",
+)
+ONLY = {
+    "tensorflow": ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2", "THIRD_PARTY_NOTICES.txt"),
+}
+"""Of these packages nothing else is kept: the server loads TensorFlow's C library, and never imports its Python."""
+NOT_SERVED = (
+    "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "dist-packages", "test", "tests", "tkinter",
+    "turtledemo",
+)  # fmt: skip
+"""Folders of Python's own library that are not compiled."""
+
+_ELF64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
+_SHF_ALLOC, _SHT_NULL, _SHT_NOBITS = 2, 0, 8
+
+
+def prepare_libraries(directory: Path) -> None:
+    """Take away what no server loads, and compile the rest."""
+    trim(directory)
+    for path in sorted(directory.rglob("*.so*")):
+        if path.is_file() and not path.is_symlink():
+            strip(path)
+    compile_code(directory, f"/{LIBRARIES}")
+
+
+def trim(directory: Path) -> None:
+    """Take away what no server loads."""
+    for pattern in UNUSED:
+        for path in sorted(directory.glob(pattern)):
+            _remove(path)
+    for package, kept in ONLY.items():
+        if (directory / package).is_dir():
+            for path in sorted((directory / package).iterdir()):
+                if path.name not in kept:
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def strip(path: Path) -> None:
+    """Take symbols and debugging information out of a shared library; what is loaded stays as it is, byte by byte.
+
+    What no segment loads is cut off, or zeroed where it lies between segments, and the list of sections goes: the
+    dynamic loader reads segments only. Unlike binutils this needs no tool for the architecture, and its result does
+    not depend on a version. Source: System V ABI, chapter 4, "Object Files" (ELF-64).
+    """
+    with path.open("r+b") as file:
+        head = file.read(64)
+        if head[:6] != _ELF64_LITTLE_ENDIAN:
+            return
+        segments_at, sections_at = struct.unpack_from("<QQ", head, 32)
+        segment_bytes, segments, section_bytes, sections = struct.unpack_from("<4H", head, 54)
+        end = 64
+        for entry in _table(file, segments_at, segment_bytes, segments):
+            offset, _, _, size = struct.unpack_from("<4Q", entry, 8)
+            end = max(end, offset + size)
+        unloaded = [(sections_at, section_bytes * sections)]
+        for entry in _table(file, sections_at, section_bytes, sections):
+            kind, flags, _, offset, size = struct.unpack_from("<IQQQQ", entry, 4)
+            if kind not in (_SHT_NULL, _SHT_NOBITS) and not flags & _SHF_ALLOC:
+                unloaded.append((offset, size))
+        for offset, size in unloaded:
+            if offset < end:
+                file.seek(offset)
+                file.write(bytes(min(size, end - offset)))
+        file.seek(40)
+        file.write(bytes(8))  # e_shoff
+        file.seek(60)
+        file.write(bytes(4))  # e_shnum, e_shstrndx
+        file.truncate(end)
+
+
+def _table(file, offset: int, entry_bytes: int, count: int) -> Iterator[bytes]:  # type: ignore[no-untyped-def]
+    file.seek(offset)
+    content = file.read(entry_bytes * count)
+    return (content[start : start + entry_bytes] for start in range(0, len(content), entry_bytes))
+
+
+def compile_code(directory: Path, shown_as: str) -> None:
+    """Compile all modules below a directory, which tracebacks show as another."""
+    _compile(directory, directory, shown_as)
+
+
+def prepare_standard_library(root: Path, out: Path) -> None:
+    """Compile Python's own library of an image, unless it comes with bytecode.
+
+    Args:
+        root: The image's files, of which only those of Python's library need to be there.
+        out: Where the bytecode goes, as it lies in the image; an empty directory when there is nothing to do.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for library in standard_libraries(root):
+        here = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        if library.name != here:
+            sys.exit(f"expected a base with {here}, which compiles for it; found {library.name} in it")
+        if not any((library / "__pycache__").glob("os.*.pyc")):
+            _compile(library, root, "/")
+            for folder in sorted(library.rglob("__pycache__")):
+                shutil.move(folder, out / folder.relative_to(root))
+
+
+def standard_libraries(root: Path) -> list[Path]:
+    """Python's own library in the files of an image, as Debian or as Docker's official image has it."""
+    found = [path.parent for prefix in ("usr", "usr/local") for path in root.glob(f"{prefix}/lib/python3.*/os.py")]
+    if not found:
+        sys.exit(f"expected Python in the base, below /usr or /usr/local; found none in {root}")
+    return sorted(found)
+
+
+def _compile(directory: Path, strip_prefix: Path, shown_as: str) -> None:
+    # In this very process, one by one and in order: bytecode differs where constants happen to be shared.
+    for path in sorted(directory.rglob("*.py"), key=os.fsencode):
+        inside = path.relative_to(directory).parts
+        if path.is_symlink() or (shown_as == "/" and any(part in NOT_SERVED for part in inside[:-1])):
+            continue
+        compileall.compile_file(
+            path,
+            stripdir=os.fspath(strip_prefix),
+            prependdir=shown_as,
+            quiet=2,  # a template or a file for another Python is none of ours
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def main() -> None:
+    """The command line."""
+    match sys.argv[1:]:
+        case ["libraries", directory]:
+            prepare_libraries(Path(directory))
+        case ["code", directory]:
+            compile_code(Path(directory), f"/{LIBRARIES}")
+        case ["standard-library", root, out]:
+            prepare_standard_library(Path(root), Path(out))
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
