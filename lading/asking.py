@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from lading.errors import NotFound, RemoteError
+from lading.errors import AccessDenied, NotFound, RemoteError
 from lading.results import SmokeAnswer
 from lading.targets.door import Door
 from lading.values import GoldenRequest
@@ -26,11 +26,14 @@ def ask_golden(door: Door, golden: GoldenRequest, *, deadline: Deadline) -> tupl
 
     Raises:
         ServiceUnreachable: nothing answers.
+        AccessDenied: we may not ask.
     """
     body = {"signature_name": golden.signature, "inputs": golden.request}
     start = time.perf_counter()
     try:
         answer = door.predict(body, deadline=deadline)
+    except AccessDenied:  # says nothing of the model, and a credential is not a thing to judge
+        raise
     except (RemoteError, NotFound) as error:
         # The revision answered, wrongly: that is a verdict, not a failure of the test.
         return _judged(golden, {}, start, str(error)), Identity()

@@ -127,3 +127,22 @@ def test_an_answer_that_does_not_come_in_time() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(DeadlineExceeded, match="no answer within"):
             Client(url).request("GET", "/", deadline=Deadline.after(0.3))
+
+
+def test_what_the_server_did_not_act_on_is_sent_again_whatever_it_is(
+    serve: Callable[[Script], tuple[str, list[str]]],
+) -> None:
+    url, seen = serve([(429, b"", {"Retry-After": "1"}), (200, b"{}")])
+    Client(url).request("POST", "/a", deadline=Deadline.after(20))
+    assert seen == ["POST /a"] * 2
+    url, seen = serve([(429, b"", {"Retry-After": "1"}), (200, b"{}")])
+    with pytest.raises(RemoteError, match="429"):
+        Client(url).request("POST", "/a", deadline=Deadline.after(20), retry=False)
+    assert len(seen) == 1
+
+
+def test_what_is_wrong_with_each_field_is_told(serve: Callable[[Script], tuple[str, list[str]]]) -> None:
+    details = [{"@type": "…", "fieldViolations": [{"field": "spec.a", "description": "should be empty"}]}, {}]
+    url, _ = serve([(400, json.dumps({"error": {"message": "it has errors", "details": details}}).encode())])
+    with pytest.raises(RemoteError, match=r"400 it has errors; spec\.a: should be empty"):
+        Client(url).request("GET", "/a", deadline=Deadline.after(20))

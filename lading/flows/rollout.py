@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lading.deploy import deploy_candidate
-from lading.errors import LadingError, RolloutInProgress
+from lading.errors import InvalidInput, LadingError, RolloutInProgress
 from lading.observe import Limits, Questions, observe_step
 from lading.promote import check_steps, promote_candidate
 from lading.results import Candidate, Promotion, RolloutReport, SmokeReport, StepReport
@@ -69,6 +69,7 @@ def roll_out(plan: Plan, *, target: Target, deadline: Deadline, say: Say = lambd
         possible a note on the exception says so; the release then expires, and who comes next undoes it.
     """
     check_steps(plan.steps)
+    _check_public(plan.public, target, plan.target_name)
     try:
         candidate = _deploy(plan, target, deadline, say)
         say(f"{candidate.revision} is ready, without traffic; asking it {len(plan.questions.golden)} golden requests")
@@ -147,13 +148,15 @@ def promote_watched(
         say: Told each stage.
 
     Raises:
-        As ``promote_candidate``.
+        InvalidInput: the target cannot make a service public.
+        Others as ``promote_candidate``.
     """
     doors = {
         "candidate_door": candidate_door(target, candidate),
         "service_door": target.door(candidate.service, None, url=candidate.service_url, model=candidate.model),
     }
     asked = questions or Questions.of(smoke)
+    _check_public(public, target, candidate.target)
 
     def watch(percent: int) -> StepReport:
         say(f"{percent} % of the traffic goes to {candidate.revision}")
@@ -185,6 +188,16 @@ def promote_watched(
         say(f"{candidate.service} is public now: everyone may ask it")
     say(_ending(promotion))
     return promotion
+
+
+def _check_public(public: bool, target: Target, name: str) -> None:
+    """See that the target can open a service, before anything is begun.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if public and not target.capabilities.public:
+        raise InvalidInput(f"{name} cannot make a service public: whoever reaches it may ask it; leave --public away")
 
 
 def _ending(promotion: Promotion) -> str:

@@ -71,7 +71,11 @@ class Registry:
             RemoteError: the bytes do not have the digest that was asked for.
         """
         wanted = tag_or_digest or "latest"
-        answer = self._channel.get(f"/manifests/{wanted}", deadline=deadline, headers={"Accept": _ACCEPTED})
+        try:
+            answer = self._channel.get(f"/manifests/{wanted}", deadline=deadline, headers={"Accept": _ACCEPTED})
+        except NotFound as error:
+            mark = "@" if DIGEST.fullmatch(wanted) else ":"
+            raise NotFound(f"no image {self.repository}{mark}{wanted} in its registry") from error
         digest = digest_of(answer.content)
         if DIGEST.fullmatch(wanted) and digest != wanted:
             raise RemoteError(f"{answer.url}: the registry sent other bytes than those of the digest", status=502)

@@ -1,29 +1,54 @@
-"""Services through the Knative Serving API, which the embedded local target speaks too.
+"""Services through the Knative Serving API: on a cluster, on Cloud Run, and on the embedded local target.
 
-Source: Knative Serving API specification v1 (``serving.knative.dev/v1``).
+What differs between them is in ``dialects`` (how settings are written) and in the client (how the API is reached).
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-from lading.errors import Conflict, InvalidInput, NotFound, RevisionFailed
+from lading.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    RemoteError,
+    RevisionFailed,
+    ServiceUnreachable,
+)
 from lading.http import Client
 from lading.results import TrafficTarget
+from lading.targets.advice import ExplainedClient
 from lading.targets.base import Capabilities, Change, Rollout, ServiceState, remembered
-from lading.targets.door import READY_PATH, HttpDoor
+from lading.targets.dialects import Dialect, propose_marks, settle_marks
+from lading.targets.door import Door, HttpDoor
+from lading.targets.knative_objects import (
+    API_VERSION,
+    CANDIDATE_TAG,
+    HISTORY_ANNOTATION,
+    SERVICE_LABEL,
+    Object,
+    annotate,
+    candidate_traffic,
+    condition,
+    pinned,
+    revision_name,
+    rollout_of,
+    service_state,
+    template_of,
+    version_of,
+)
 from lading.targets.settings import Settings
 from lading.wait import Deadline, poll
 
-API_VERSION = "serving.knative.dev/v1"
-ROLLOUT_ANNOTATION = "lading.dev/rollout"
-HISTORY_ANNOTATION = "lading.dev/history"
-CANDIDATE_TAG = "candidate"
-PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
-
-Edit = Callable[[dict[str, Any]], None]
+Edit = Callable[[Object], None]
 """Edits the object of a service in place."""
+
+_AGAIN_SECONDS = 0.2
+# ``Ready`` sums these up, and more: it may be false because an old revision crashes, which its replacement survives.
+_DEPLOYED = ("ConfigurationsReady", "RoutesReady")
+# A split of revisions that are named does not hang on the newest template, which may be one that will not start.
+_ROUTED = ("RoutesReady",)
 
 
 class KnativeTarget:
@@ -32,21 +57,26 @@ class KnativeTarget:
     Args:
         client: Reaches the API server and carries its credentials.
         namespace: Where the services live.
+        dialect: How the platform wants settings written.
+        ingress: ``http://HOST:PORT`` where requests to services go, with the service's host as ``Host``. Empty: to
+            the URLs of the services themselves.
     """
 
-    def __init__(self, client: Client, namespace: str) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        *,
+        dialect: Dialect,
+        ingress: str = "",
+    ) -> None:
+        self._client, self._dialect, self._ingress = client, dialect, ingress
         self._root = f"/apis/{API_VERSION}/namespaces/{namespace}"
 
     @property
     def capabilities(self) -> Capabilities:
         """See ``Target.capabilities``."""
-        return Capabilities(
-            settings=frozenset({"env", "startup_seconds"}),
-            candidate="by the URL of its tag",
-            public=False,
-            private=False,
-        )
+        return self._dialect.capabilities
 
     def get(self, service: str, *, deadline: Deadline) -> ServiceState | None:
         """See ``Target.get``."""
@@ -64,43 +94,52 @@ class KnativeTarget:
         deadline: Deadline,
     ) -> tuple[ServiceState, TrafficTarget]:
         """See ``Target.deploy``."""
-        template = revision_template(service, image, settings)
+        template, marks = self._dialect.template(image, settings), self._dialect.marks(settings)
         before = None if known is None else self._current(known, deadline)
+        name, there = (
+            (revision_name(service, template), False) if known is None else self._name(known, template, deadline)
+        )
+        template["metadata"]["name"] = name
 
-        def change(body: dict[str, Any]) -> None:
-            body["spec"]["template"] = template
-            body["spec"]["traffic"] = _candidate_traffic(rollout)
-            _annotate(body, rollout)
+        def change(body: Object) -> None:
+            if not there and body["spec"].get("template", {}).get("metadata", {}).get("name") != name:
+                body["spec"]["template"] = template
+            body["spec"]["traffic"] = candidate_traffic(rollout, name if there else "")
+            annotate(body, rollout)
+            propose_marks(body, marks, rollout)
 
         written = self._create(service, change, deadline) if known is None else self._update(known, change, deadline)
         try:
-            state = self._state(self._wait_ready(written, deadline), deadline)
+            # Where the candidate is there already, the template may be another's.
+            state = self._state(self._wait(written, _ROUTED if there else _DEPLOYED, deadline), deadline)
         except RevisionFailed:
             self._take_back(service, before, deadline)
             raise
-        revision = template["metadata"]["name"]
-        return state, next(t for t in state.traffic if t.tag == CANDIDATE_TAG and t.revision == revision)
+        return state, next(t for t in state.traffic if t.tag == CANDIDATE_TAG and t.revision == name)
 
     def shift(
         self, known: ServiceState, traffic: tuple[TrafficTarget, ...], rollout: Rollout | None, *, deadline: Deadline
     ) -> ServiceState:
         """See ``Target.shift``."""
-        template = self._template_of(traffic, deadline)
+        most = max(traffic, key=lambda line: line.percent).revision
+        template = self._template_of(most, deadline) if self._dialect.rebuilds else None
         history = remembered(known, traffic, rollout)
 
-        def change(body: dict[str, Any]) -> None:
+        def change(body: Object) -> None:
             # The template follows the traffic: one that cannot start must not keep the service from being ready.
-            body["spec"]["template"] = template
-            body["spec"]["traffic"] = [_pinned(line) for line in traffic]
-            _annotate(body, rollout)
-            body["metadata"]["annotations"][HISTORY_ANNOTATION] = Change.to_annotation(history)
+            if template and body["spec"]["template"].get("metadata", {}).get("name") != most:
+                body["spec"]["template"] = template
+            body["spec"]["traffic"] = [pinned(line) for line in traffic]
+            annotate(body, rollout)
+            settle_marks(body, rollout)
+            body["metadata"].setdefault("annotations", {})[HISTORY_ANNOTATION] = Change.to_annotation(history)
 
-        return self._state(self._wait_ready(self._update(known, change, deadline), deadline), deadline)
+        return self._state(self._wait(self._update(known, change, deadline), _ROUTED, deadline), deadline)
 
     def delete(self, service: str, *, deadline: Deadline) -> None:
         """See ``Target.delete``."""
         try:
-            self._client.request("DELETE", f"{self._root}/services/{service}", deadline=deadline)
+            self._client.request("DELETE", self._path(service), deadline=deadline)
         except NotFound:
             return
         poll(
@@ -109,85 +148,106 @@ class KnativeTarget:
             what=f"service {service} to be deleted",
         )
 
-    def door(self, service: str, line: TrafficTarget | None, *, url: str, model: str) -> HttpDoor:
+    def door(self, service: str, line: TrafficTarget | None, *, url: str, model: str) -> Door:
         """See ``Target.door``."""
-        return HttpDoor(Client(line.url if line else url), model)
+        where = line.url if line else url
+        if not self._ingress:
+            return HttpDoor(ExplainedClient(where, advice=self._dialect.door_advice), model)
+        return HttpDoor(Client(self._ingress, headers={"Host": urlsplit(where).netloc}), model)
 
     def set_public(self, service: str, public: bool, *, deadline: Deadline) -> None:
         """See ``Target.set_public``."""
         raise InvalidInput("this target neither opens nor closes services: whoever reaches it may ask them")
 
-    def _read(self, service: str, deadline: Deadline) -> dict[str, Any] | None:
+    def _path(self, service: str) -> str:
+        return f"{self._root}/services/{service}"
+
+    def _read(self, service: str, deadline: Deadline) -> Object | None:
         try:
-            body: dict[str, Any] = self._client.request(
-                "GET", f"{self._root}/services/{service}", deadline=deadline
-            ).json()
+            body: Object = self._client.request("GET", self._path(service), deadline=deadline).json()
         except NotFound:
             return None
         return body
 
-    def _current(self, known: ServiceState, deadline: Deadline) -> dict[str, Any]:
+    def _current(self, known: ServiceState, deadline: Deadline) -> Object:
         """The object as it is now, if what was asked of it is still what ``known`` says.
 
         ``resourceVersion`` alone would not do: it also changes when the platform writes its status.
         """
         body = self._read(known.name, deadline)
-        if body is None or _version(body) != known.version:
+        if body is None or version_of(body) != known.version:
             raise Conflict(f"service {known.name} changed while it was being released; run again", status=409)
         return body
 
-    def _create(self, service: str, change: Edit, deadline: Deadline) -> dict[str, Any]:
-        body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "Service", "metadata": {"name": service}, "spec": {}}
+    def _create(self, service: str, change: Edit, deadline: Deadline) -> Object:
+        body: Object = {"apiVersion": API_VERSION, "kind": "Service", "metadata": {"name": service}, "spec": {}}
         change(body)
-        created: dict[str, Any] = self._client.request(
-            "POST", f"{self._root}/services", json=body, deadline=deadline
-        ).json()
+        answer = self._client.request("POST", f"{self._root}/services", json=body, deadline=deadline)
+        created: Object = answer.json()
         return created
 
-    def _update(self, known: ServiceState, change: Edit, deadline: Deadline) -> dict[str, Any]:
+    def _update(self, known: ServiceState, change: Edit, deadline: Deadline) -> Object:
         """Write a change on top of ``known``; a status that the platform wrote meanwhile is no conflict."""
         while True:
             body = self._current(known, deadline)
             body.pop("status", None)
             change(body)
             try:
-                # Sent once: a PUT that was applied and whose answer was lost would be its own conflict.
+                # The client sends it once: one that was applied and whose answer was lost would be its own conflict.
                 answer = self._client.request(
-                    "PUT", f"{self._root}/services/{known.name}", json=body, deadline=deadline, retry=False
+                    "PUT", self._path(known.name), json=body, deadline=deadline, repeatable=False
                 )
-            except Conflict:
-                if deadline.passed:
+            except (Conflict, ServiceUnreachable, RemoteError) as error:
+                # A release's text is written once, so finding ours says that the write arrived.
+                found = self._read(known.name, deadline)
+                if found is not None and rollout_of(found) == rollout_of(body) and version_of(found) != known.version:
+                    return found
+                if deadline.passed or not (isinstance(error, Conflict | ServiceUnreachable) or error.status >= 500):
                     raise
+                deadline.sleep(_AGAIN_SECONDS)
                 continue
-            written: dict[str, Any] = answer.json()
+            written: Object = answer.json()
             return written
 
-    def _wait_ready(self, written: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+    def _wait(self, written: Object, kinds: tuple[str, ...], deadline: Deadline) -> Object:
+        """The service, once what was written is in force, as these conditions of it say."""
         name, generation = written["metadata"]["name"], written["metadata"]["generation"]
+        said = ""
 
-        def probe() -> dict[str, Any] | None:
+        def probe() -> Object | None:
+            nonlocal said
             body = self._read(name, deadline)
             if body is None:
                 raise RevisionFailed(f"service {name} was deleted while it was being deployed")
-            status = body.get("status", {})
-            condition = _condition(status)
-            if status.get("observedGeneration", 0) < generation or condition.get("status") == "Unknown":
+            found = condition(body, *kinds)
+            said = f"{name}: {found.get('reason')}: {found.get('message')}"
+            if body.get("status", {}).get("observedGeneration", 0) < generation or found.get("status") == "Unknown":
                 return None
-            if condition.get("status") == "False":
-                raise RevisionFailed(f"{name}: {condition.get('reason')}: {condition.get('message')}")
+            if found.get("status") == "False":
+                raise RevisionFailed(said)
             return body
 
-        return poll(probe, deadline=deadline, what=f"service {name} to be ready")
+        try:
+            return poll(probe, deadline=deadline, what=f"service {name} to be ready")
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(f"gave up waiting for service {name} to be ready; it says: {said}") from error
 
-    def _template_of(self, traffic: tuple[TrafficTarget, ...], deadline: Deadline) -> dict[str, Any]:
-        """The template of the revision that takes most of a split."""
-        most = max(traffic, key=lambda line: line.percent).revision
-        revision = self._client.request("GET", f"{self._root}/revisions/{most}", deadline=deadline).json()
-        annotations = revision["metadata"].get("annotations", {})
-        kept = {PROGRESS_DEADLINE: annotations[PROGRESS_DEADLINE]} if PROGRESS_DEADLINE in annotations else {}
-        return {"metadata": {"name": most, "annotations": kept}, "spec": revision["spec"]}
+    def _name(self, known: ServiceState, template: Object, deadline: Deadline) -> tuple[str, bool]:
+        """The name of the revision of a template, and whether there is one that is ready."""
+        there = {one["metadata"]["name"]: one for one in self._revisions(known.name, deadline)}
+        for number in range(1, len(there) + 2):
+            name = revision_name(known.name, template, number)
+            status = condition(there[name]).get("status") if name in there else "Unknown"
+            if status != "False":
+                break
+        return name, status == "True"
 
-    def _take_back(self, service: str, before: dict[str, Any] | None, deadline: Deadline) -> None:
+    def _template_of(self, revision: str, deadline: Deadline) -> Object:
+        """The template that led to a revision."""
+        body = self._client.request("GET", f"{self._root}/revisions/{revision}", deadline=deadline).json()
+        return template_of(body, self._dialect.annotations)
+
+    def _take_back(self, service: str, before: Object | None, deadline: Deadline) -> None:
         """Remove a revision that would not start from the service; what served before still serves."""
         if before is None:
             self.delete(service, deadline=deadline)
@@ -195,98 +255,22 @@ class KnativeTarget:
         known = self.get(service, deadline=deadline)
         if known is not None:
 
-            def change(body: dict[str, Any]) -> None:
+            def change(body: Object) -> None:
                 body["spec"] = before["spec"]
                 body["metadata"]["annotations"] = before["metadata"].get("annotations", {})
 
-            self._wait_ready(self._update(known, change, deadline), deadline)
+            self._wait(self._update(known, change, deadline), _ROUTED, deadline)
 
-    def _state(self, body: dict[str, Any], deadline: Deadline) -> ServiceState:
-        metadata, status = body["metadata"], body.get("status", {})
-        answer = self._client.request(
-            "GET",
-            f"{self._root}/revisions",
-            params={"labelSelector": f"serving.knative.dev/service={metadata['name']}"},
-            deadline=deadline,
-        )
-        revisions = sorted(answer.json()["items"], key=_age)
-        annotations = metadata.get("annotations", {})
-        annotation = annotations.get(ROLLOUT_ANNOTATION)
-        return ServiceState(
-            name=metadata["name"],
-            url=status.get("url", ""),
-            traffic=tuple(_traffic_target(line) for line in status.get("traffic", [])),
-            revisions=tuple(revision["metadata"]["name"] for revision in revisions),
-            images={r["metadata"]["name"]: r["spec"]["containers"][0]["image"] for r in revisions},
-            rollout=Rollout.from_annotation(annotation) if annotation else None,
-            version=_version(body),
-            history=Change.from_annotation(annotations.get(HISTORY_ANNOTATION, "")),
-        )
+    def _state(self, body: Object, deadline: Deadline) -> ServiceState:
+        return service_state(body, self._revisions(body["metadata"]["name"], deadline))
 
-
-def revision_template(service: str, image: str, settings: Settings) -> dict[str, Any]:
-    """The revision template of an image and its settings; its name ends in a hash of the rest.
-
-    The same image and settings give the same name, so deploying them twice makes one revision.
-    """
-    container: dict[str, Any] = {
-        "image": image,
-        "env": [{"name": name, "value": value} for name, value in sorted(settings.env.items())],
-        "readinessProbe": {"httpGet": {"path": READY_PATH}},
-    }
-    template = {
-        "metadata": {"annotations": {PROGRESS_DEADLINE: f"{settings.startup_seconds}s"}},
-        "spec": {"containers": [container]},
-    }
-    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
-    template["metadata"]["name"] = f"{service}-{digest[:10]}"  # type: ignore[index]
-    return template
-
-
-def _version(body: dict[str, Any]) -> str:
-    """What was asked of a service: the generation of its spec, and the release it carries."""
-    metadata = body["metadata"]
-    return f"{metadata['uid']}/{metadata['generation']}/{metadata.get('annotations', {}).get(ROLLOUT_ANNOTATION, '')}"
-
-
-def _annotate(body: dict[str, Any], rollout: Rollout | None) -> None:
-    annotations = body["metadata"].setdefault("annotations", {})
-    if rollout is None:
-        annotations.pop(ROLLOUT_ANNOTATION, None)
-    else:
-        annotations[ROLLOUT_ANNOTATION] = rollout.to_annotation()
-
-
-def _candidate_traffic(rollout: Rollout) -> list[dict[str, Any]]:
-    """What serves keeps its share; the new revision gets a tag. A first revision must take all: a split sums to 100."""
-    candidate = {"latestRevision": True, "percent": 0 if rollout.before else 100, "tag": CANDIDATE_TAG}
-    return [*(_pinned(line) for line in rollout.before), candidate]
-
-
-def _pinned(line: TrafficTarget) -> dict[str, Any]:
-    pinned: dict[str, Any] = {"revisionName": line.revision, "percent": line.percent, "latestRevision": False}
-    return {**pinned, "tag": line.tag} if line.tag else pinned
-
-
-def _traffic_target(line: dict[str, Any]) -> TrafficTarget:
-    return TrafficTarget(line["revisionName"], line.get("percent") or 0, line.get("tag") or "", line.get("url") or "")
-
-
-def _condition(status: dict[str, Any]) -> dict[str, Any]:
-    """Whether what was asked for is in force: the newest revision is ready, and so is the route.
-
-    ``Ready`` sums these up, and more: it may be false because an old revision crashes, which its replacement must
-    survive. A condition that is not there yet counts as unknown.
-    """
-    found: dict[str, dict[str, Any]] = {condition["type"]: condition for condition in status.get("conditions", [])}
-    parts = [found[kind] for kind in ("ConfigurationsReady", "RoutesReady") if kind in found]
-    if len(parts) < 2:
-        return found.get("Ready", {"status": "Unknown"})
-    order = ("False", "Unknown", "True")
-    return min(parts, key=lambda part: order.index(part.get("status", "Unknown")))
-
-
-def _age(revision: dict[str, Any]) -> tuple[int, str]:
-    """Sorts the newest revision first."""
-    generation = revision["metadata"].get("labels", {}).get("serving.knative.dev/configurationGeneration", "0")
-    return -int(generation), revision["metadata"]["name"]
+    def _revisions(self, service: str, deadline: Deadline) -> list[Object]:
+        """All revisions of a service; long lists come in pieces (Kubernetes API conventions, "continue")."""
+        found: list[Object] = []
+        query: dict[str, Any] = {"labelSelector": f"{SERVICE_LABEL}={service}"}
+        while True:
+            body = self._client.request("GET", f"{self._root}/revisions", params=query, deadline=deadline).json()
+            found += body.get("items") or []
+            query["continue"] = (body.get("metadata") or {}).get("continue")
+            if not query["continue"]:
+                return found

@@ -220,6 +220,12 @@ def test_steps_that_do_not_rise_to_100_are_refused(steps: tuple[int, ...]) -> No
         check_steps(steps)
 
 
+def test_what_the_target_cannot_do_is_told_before_anything_is_begun(stage: Stage) -> None:
+    with pytest.raises(InvalidInput, match="local: cannot make a service public"):
+        stage.run(stage.plan(public=True))
+    assert stage.split() == {}
+
+
 def test_shares_are_whole_and_sum_to_100() -> None:
     before = (TrafficTarget("a", 50), TrafficTarget("b", 30), TrafficTarget("c", 20), TrafficTarget("d", 0, "old"))
     lines = [(line.revision, line.percent) for line in split_at(before, "new", 33)]
