@@ -54,7 +54,7 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 	test -x .venv-vertex1/bin/python || $(PYTHON) -m venv .venv-vertex1
 	.venv-vertex1/bin/python -m pip install --disable-pip-version-check -q 'google-cloud-aiplatform<2' 'google-cloud-storage' \
 		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
-	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py $(ARGS)
+	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py tests/targets/test_vertex_target.py tests/targets/test_vertex_releases.py $(ARGS)
 
 base: setup ## bases for machines that can pull no image, from Debian's packages (docs/images.md)
 	$(BIN)/python -m containers.assembly base --to oci:$(LAYOUT):base

@@ -17,8 +17,8 @@ def deploy(
     target: str = "local:",
     settings: str = "{}",
     require_signed: str = "",
-    timeout_seconds: int = 300,
-) -> NamedTuple("Outputs", [("revision", str), ("url", str)]):  # type: ignore[valid-type]
+    timeout_seconds: int = 1800,
+) -> NamedTuple("Outputs", [("revision", str), ("url", str), ("scheme", str)]):  # type: ignore[valid-type]
     """Deploy an image as the candidate of a service. Traffic stays as it is.
 
     Args:
@@ -35,6 +35,7 @@ def deploy(
     Returns:
         revision: Name of the candidate's revision.
         url: Where it alone answers.
+        scheme: The kind of target: local, cloudrun, knative, kubernetes or vertex.
 
     Raises:
         Rejected: The image is not signed by the key that is required; nothing was deployed.
@@ -68,4 +69,4 @@ def deploy(
         deadline=deadline,
     )
     write_atomic(Path(candidate.path), to_json(deployed))
-    return deployed.revision, deployed.url
+    return deployed.revision, deployed.url, target.partition(":")[0]

@@ -15,7 +15,7 @@ def promote(
     steps: str = "100",
     hold_seconds: int = 0,
     public: bool = False,
-    timeout_seconds: int = 120,
+    timeout_seconds: int = 1800,
 ) -> NamedTuple("Outputs", [("url", str), ("passed", bool)]):  # type: ignore[valid-type]
     """Send the traffic of the service to a candidate that passed its smoke test, all at once or in watched steps.
 

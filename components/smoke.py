@@ -12,7 +12,7 @@ def smoke(
     candidate: dsl.Input[dsl.Artifact],
     golden: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.Artifact],
-    timeout_seconds: int = 120,
+    timeout_seconds: int = 300,
 ) -> NamedTuple("Outputs", [("passed", bool)]):  # type: ignore[valid-type]
     """Send the golden requests to the candidate alone and compare its answers.
 

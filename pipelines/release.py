@@ -11,6 +11,7 @@ from components.scan import scan
 from components.settle import settle
 from components.smoke import smoke
 from components.train import train
+from components.vertex_resources import vertex_resources
 
 RELEASE_ID = f"{dsl.PIPELINE_JOB_NAME_PLACEHOLDER}.{dsl.PIPELINE_JOB_ID_PLACEHOLDER}"
 
@@ -100,6 +101,11 @@ def release(
                     ).set_caching_options(False)
                     with dsl.If(promoted.outputs["passed"] == False, name="not-good-under-traffic"):  # noqa: E712
                         reject(report=promoted.outputs["promotion"]).set_caching_options(False)
+                    with (
+                        dsl.Else(name="good-under-traffic"),
+                        dsl.If(deployed.outputs["scheme"] == "vertex", name="vertex"),
+                    ):
+                        vertex_resources(candidate=deployed.outputs["candidate"]).set_caching_options(False)
                 with dsl.Else(name="answers-wrongly"):
                     reject(report=smoked.outputs["report"]).set_caching_options(False)
             with dsl.Else(name="not-harmless"):

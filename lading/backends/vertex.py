@@ -1,44 +1,24 @@
 """Vertex AI Pipelines (the product is now called "Gemini Enterprise Agent Platform").
 
-Through the service clients of google-cloud-aiplatform 1.x or 2.x (``google.cloud.aiplatform_v1``): they cost half of
-the SDK's import, send one request a call, and make no bucket that nobody asked for. Over REST, not gRPC: gRPC reports
-credentials that have expired as a service that is away ("503 Getting metadata from plugin failed"), and knows no
-server without TLS.
-
 API: ``google.cloud.aiplatform.v1``, PipelineService and ScheduleService.
 """
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lading import storage
 from lading.backends.base import RemoteRun, RunView, Schedule, StepView, Submission
-from lading.backends.google_errors import translated
 from lading.backends.google_logs import last_lines
 from lading.backends.vertex_view import step_names, view_of
 from lading.errors import AccessDenied, InvalidInput, LadingError, NotFound, StorageError
-from lading.http import Client
+from lading.vertex_api import VertexApi
+from lading.vertex_api import seconds as _seconds
 from lading.wait import Deadline, poll
 
-ENDPOINT_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"
 LOGGING_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_LOGGING"
-TOKEN_VARIABLE = "CLOUDSDK_AUTH_ACCESS_TOKEN"
-"""The variables by which gcloud itself is sent elsewhere, or given a token."""
-
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_LINT = "`lading lint --for vertex` may say more"
 _CONSOLE = "https://console.cloud.google.com/vertex-ai"
-
-
-@dataclass(frozen=True)
-class _Access:
-    """Where the APIs are, and who we are to them."""
-
-    credentials: Any
-    endpoint: str
-    """Of the Vertex API, with scheme when it is not HTTPS."""
-    logging: str
 
 
 class VertexBackend:
@@ -46,12 +26,11 @@ class VertexBackend:
 
     capabilities = frozenset({"labels", "network", "failure_policy", "service_account", "pipeline_root", "experiment"})
 
-    def __init__(self, project: str, region: str, access: _Access) -> None:
-        self._project, self._region, self._access = project, region, access
-        self._where = f"vertex:{project}/{region}"
-        self._parent = f"projects/{project}/locations/{region}"
+    def __init__(self, api: VertexApi, *, logging: str) -> None:
+        self._api, self._logging = api, logging
+        self._project, self._region = api.project, api.region
+        self._where, self._parent = api.where, api.parent
         self._names: dict[str, frozenset[str]] = {}
-        self._clients: dict[Any, Any] = {}
 
     @classmethod
     def connect(cls, project: str, region: str, *, environ: Mapping[str, str]) -> "VertexBackend":
@@ -60,24 +39,10 @@ class VertexBackend:
         Args:
             project: Google Cloud project.
             region: For instance ``europe-west4``.
-            environ: gcloud's variables count: another endpoint, an access token. An endpoint with ``http://`` is a
-                local server and needs no credentials.
+            environ: As ``VertexApi.find``.
         """
-        import google.auth
-        from google.auth.credentials import AnonymousCredentials
-        from google.oauth2.credentials import Credentials
-
-        where = f"vertex:{project}/{region}"
-        endpoint = environ.get(ENDPOINT_VARIABLE, "").rstrip("/") or f"{region}-aiplatform.googleapis.com"
-        with translated(where):
-            if token := environ.get(TOKEN_VARIABLE):
-                found: Any = Credentials(token)
-            elif endpoint.startswith("http://"):
-                found = AnonymousCredentials()
-            else:
-                found, _ = google.auth.default([_SCOPE])
         logging = environ.get(LOGGING_VARIABLE, "") or "https://logging.googleapis.com"
-        return cls(project, region, _Access(found, endpoint, logging))
+        return cls(VertexApi.find(project, region, environ=environ), logging=logging)
 
     def submit(self, submission: Submission, *, deadline: Deadline) -> RemoteRun:
         """Start a pipeline job, whose id is the submission's name.
@@ -86,13 +51,13 @@ class VertexBackend:
             LadingError: besides what every method raises: the job was started but could not join its experiment.
         """
         job = self._job(submission)
-        with translated(self._where):
+        with self._api.translated(advice=_LINT):
             made = self._pipelines().create_pipeline_job(
                 parent=self._parent, pipeline_job=job, pipeline_job_id=submission.name, timeout=_seconds(deadline)
             )
         if submission.experiment:
             try:
-                with translated(self._where, f"experiment {submission.experiment}"):
+                with self._api.translated(f"experiment {submission.experiment}"):
                     self._join_experiment(made, submission.experiment, deadline)
             except LadingError as error:
                 raise LadingError(
@@ -107,7 +72,7 @@ class VertexBackend:
 
     def read(self, run_id: str, *, deadline: Deadline) -> RunView:
         """How a job stands."""
-        with translated(self._where, f"run {run_id}"):
+        with self._api.translated(f"run {run_id}"):
             job = self._pipelines().get_pipeline_job(name=self._job_name(run_id), timeout=_seconds(deadline))
         if run_id not in self._names:
             self._names[run_id] = step_names(job)
@@ -115,15 +80,12 @@ class VertexBackend:
 
     def logs(self, run_id: str, step: StepView, *, lines: int, deadline: Deadline) -> list[str]:
         """The last lines of a step's custom job, from Cloud Logging."""
-        from google.auth.transport.requests import AuthorizedSession
-
-        with translated(self._where, f"the log of {step.name}"):
-            client = Client(self._access.logging, session=AuthorizedSession(self._access.credentials))
-            return last_lines(client, self._project, step, lines=lines, deadline=deadline)
+        with self._api.translated(f"the log of {step.name}"):
+            return last_lines(self._api.http(self._logging), self._project, step, lines=lines, deadline=deadline)
 
     def cancel(self, run_id: str, *, deadline: Deadline) -> None:
         """Cancel a job."""
-        with translated(self._where, f"run {run_id}"):
+        with self._api.translated(f"run {run_id}"):
             self._pipelines().cancel_pipeline_job(name=self._job_name(run_id), timeout=_seconds(deadline))
 
     def create_schedule(self, submission: Submission, *, cron: str, max_parallel: int, deadline: Deadline) -> Schedule:
@@ -140,26 +102,26 @@ class VertexBackend:
             max_concurrent_run_count=max_parallel,
             create_pipeline_job_request=request,
         )
-        with translated(self._where):
+        with self._api.translated(advice=_LINT):
             made = self._schedules().create_schedule(parent=self._parent, schedule=wanted, timeout=_seconds(deadline))
         return self._schedule(made)
 
     def schedules(self, *, deadline: Deadline) -> list[Schedule]:
         """Every schedule of the region that has not come to its end."""
-        with translated(self._where):
+        with self._api.translated(advice=_LINT):
             found = self._schedules().list_schedules(parent=self._parent, timeout=_seconds(deadline))
             return [self._schedule(one) for one in found if one.state.name in ("ACTIVE", "PAUSED")]
 
     def set_schedule(self, schedule_id: str, *, active: bool, deadline: Deadline) -> None:
         """Pause or resume a schedule."""
         client, name = self._schedules(), f"{self._parent}/schedules/{schedule_id}"
-        with translated(self._where, f"schedule {schedule_id}"):
+        with self._api.translated(f"schedule {schedule_id}"):
             (client.resume_schedule if active else client.pause_schedule)(name=name, timeout=_seconds(deadline))
 
     def delete_schedule(self, schedule_id: str, *, deadline: Deadline) -> None:
         """Delete a schedule."""
         name = f"{self._parent}/schedules/{schedule_id}"
-        with translated(self._where, f"schedule {schedule_id}"):
+        with self._api.translated(f"schedule {schedule_id}"):
             operation = self._schedules().delete_schedule(name=name, timeout=_seconds(deadline))
             operation.result(timeout=_seconds(deadline))
 
@@ -174,7 +136,7 @@ class VertexBackend:
                 "it without, and keep settings for Kubernetes in an overlay (`lading compile --overlay kubernetes`)"
             )
         root = self._root(submission)
-        with translated(self._where):
+        with self._api.translated(advice=_LINT):
             runtime = PipelineJob.RuntimeConfig(gcs_output_directory=root)
             try:
                 values = {"parameterValues": submission.parameters}
@@ -223,7 +185,7 @@ class VertexBackend:
 
         # The first job of a project also makes the store, so the experiment comes second.
         child = poll(context_of_job, deadline=deadline, what="the job's metadata context", first_seconds=1.0)
-        client = self._service(MetadataServiceClient)
+        client = self._api.service(MetadataServiceClient)
         store = f"{self._parent}/metadataStores/default"
         # Source: google.cloud.aiplatform.metadata.constants, which the SDK's own experiments use.
         wanted = Context(
@@ -244,20 +206,12 @@ class VertexBackend:
     def _pipelines(self) -> Any:
         from google.cloud.aiplatform_v1 import PipelineServiceClient
 
-        return self._service(PipelineServiceClient)
+        return self._api.service(PipelineServiceClient)
 
     def _schedules(self) -> Any:
         from google.cloud.aiplatform_v1 import ScheduleServiceClient
 
-        return self._service(ScheduleServiceClient)
-
-    def _service(self, kind: Any) -> Any:
-        """A client of one service: unlike the SDK's objects it sends one request a call, within a given time."""
-        if kind not in self._clients:
-            access = self._access
-            options = {"api_endpoint": access.endpoint}
-            self._clients[kind] = kind(credentials=access.credentials, transport="rest", client_options=options)
-        return self._clients[kind]
+        return self._api.service(ScheduleServiceClient)
 
     def _schedule(self, schedule: Any) -> Schedule:
         id = schedule.name.rpartition("/")[2]
@@ -269,7 +223,3 @@ class VertexBackend:
             next_run=schedule.next_run_time.isoformat(timespec="seconds") if schedule.next_run_time else "",
             url=f"{_CONSOLE}/locations/{self._region}/pipelines/schedules/{id}?project={self._project}",
         )
-
-
-def _seconds(deadline: Deadline) -> float:
-    return max(0.1, deadline.remaining())

@@ -19,7 +19,7 @@ def register(subparsers: Any) -> None:
     """Add the five commands."""
     deploy = add_parser(subparsers, "deploy", "bring an image up as a candidate; traffic stays as it is")
     deploy.add_argument("image", help="repository@sha256:…, as `lading package` printed it")
-    _add_service(deploy, seconds=300)
+    _add_service(deploy, seconds=1800)
     deploy.add_argument("--settings", default="{}", metavar="JSON", help='for instance \'{"env": {"LOG": "1"}}\'')
     deploy.add_argument(
         "--require-signed",
@@ -47,7 +47,7 @@ def register(subparsers: Any) -> None:
     promote.add_argument("candidate", type=Path, help="what `lading deploy` wrote")
     promote.add_argument("--smoke", required=True, type=Path, metavar="FILE", help="what `lading smoke` wrote")
     promote.add_argument(
-        "--timeout", type=float, default=120, metavar="SECONDS", help="for everything (default: %(default)s)"
+        "--timeout", type=float, default=1800, metavar="SECONDS", help="for everything (default: %(default)s)"
     )
     promote.set_defaults(run=_promote)
 
@@ -103,7 +103,9 @@ def _deploy(args: argparse.Namespace) -> int:
         deadline=deadline,
     )
     write_atomic(args.out, to_json(candidate))
-    emit(args, json.loads(to_json(candidate)), f"{candidate.revision} is ready at {candidate.url}, without traffic")
+    asked = target.capabilities.candidate
+    words = f"{candidate.revision} is ready at {candidate.url}, without traffic\n(a candidate is asked {asked})"
+    emit(args, json.loads(to_json(candidate)), words)
     return 0
 
 

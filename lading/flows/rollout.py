@@ -72,7 +72,9 @@ def roll_out(plan: Plan, *, target: Target, deadline: Deadline, say: Say = lambd
     _check_public(plan.public, target, plan.target_name)
     try:
         candidate = _deploy(plan, target, deadline, say)
-        say(f"{candidate.revision} is ready, without traffic; asking it {len(plan.questions.golden)} golden requests")
+        say(f"{candidate.revision} is ready, without traffic")
+        asked = target.capabilities.candidate
+        say(f"asking it {len(plan.questions.golden)} golden requests ({asked})")
         smoke = smoke_test(candidate, plan.questions.golden, door=candidate_door(target, candidate), deadline=deadline)
         if not smoke.passed:
             done = settle_release(plan.service, target=target, release_id=plan.release_id, deadline=deadline)

@@ -183,7 +183,7 @@ def test_steps_that_share_an_executor_need_the_same_settings(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("trian: {imagePullPolicy: Always}", "no step trian (there are: train, evaluate, package"),
+        ("trian: {imagePullPolicy: Always}", "no step trian (there are: train, evaluate, scan, package"),
         ("train: {secrets: []}", "'secrets'; there are: secretAsEnv, secretAsVolume"),
         ("train: {serviceAccount: me}", "`lading submit --service-account`"),
         ("train: {secretAsEnv: [{secretName: s}]}", "train.secretAsEnv[0]: keyToEnv is missing"),

@@ -1,0 +1,22 @@
+"""Types of Google Cloud artifacts, by which the Vertex AI console links what a step made.
+
+Declared here, not taken from google-cloud-pipeline-components, which holds google-cloud-aiplatform below 2. A step
+imports the classes of its outputs, so they are in the library and not beside the components.
+Source: google_cloud_pipeline_components/types/artifact_types.py.
+"""
+
+from kfp import dsl
+
+
+class VertexModel(dsl.Artifact):  # type: ignore[misc]  # kfp has no types
+    """A version of a model in the registry: its metadata's ``resourceName`` names it."""
+
+    schema_title = "google.VertexModel"
+    schema_version = "0.0.1"
+
+
+class VertexEndpoint(dsl.Artifact):  # type: ignore[misc]
+    """An endpoint: its metadata's ``resourceName`` names it."""
+
+    schema_title = "google.VertexEndpoint"
+    schema_version = "0.0.1"

@@ -1,0 +1,323 @@
+"""What is Vertex AI's own about a release: versions, machines, the candidate's endpoint, steps that were killed."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+from contract import RIGHT, WRONG, Releases
+from fakes.vertex_registry import NUMBER, PROJECT
+from fakes.vertex_serving_server import VertexServingServer
+from vertex_place import VertexPlace
+
+from lading.errors import (
+    AccessDenied,
+    Conflict,
+    DeadlineExceeded,
+    InvalidInput,
+    LadingError,
+    NotFound,
+    QuotaExceeded,
+    RemoteError,
+    RolloutInProgress,
+)
+from lading.promote import promote_candidate
+from lading.targets.base import Phase, Rollout
+from lading.targets.settings import Settings
+from lading.targets.vertex_door import predict_json
+from lading.wait import Deadline, poll
+
+T = TypeVar("T")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VertexPlace]:
+    made = VertexPlace(tmp_path_factory.mktemp("vertex"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def server(place: VertexPlace) -> VertexServingServer:
+    return place.server
+
+
+@pytest.fixture
+def at(place: VertexPlace) -> Iterator[Releases]:
+    releases = Releases(place)
+    yield releases
+    server = place.server
+    server.failures.clear()
+    server.token, server.quota, server.cut_after, server.etag_status, server.slow_deployments = "", 100, 0, 409, 0.0
+    releases.target.delete(releases.service, deadline=releases.deadline)
+
+
+def versions(server: VertexServingServer, at: Releases) -> dict[str, list[str]]:
+    """The aliases of each version of the service's model."""
+    found = server.models.get(f"projects/{NUMBER}/locations/europe-west4/models/{at.service}", {})
+    return {number: version["versionAliases"] for number, version in found.items()}
+
+
+def endpoint(server: VertexServingServer, name: str) -> dict[str, Any]:
+    return server.endpoints[f"projects/{NUMBER}/locations/europe-west4/endpoints/{name}"]
+
+
+def test_revisions_are_versions_of_one_model_and_the_promoted_one_is_the_default(
+    at: Releases, server: VertexServingServer
+) -> None:
+    first = at.release(at.image(), "r1")
+    second = at.deploy(at.image(RIGHT, "second"), "r2")
+    assert versions(server, at) == {"1": ["default", first.revision], "2": [second.revision]}
+    at.promote(second)
+    assert versions(server, at) == {"1": [first.revision], "2": ["default", second.revision]}
+    at.rollback()
+    assert versions(server, at) == {"1": ["default", first.revision], "2": [second.revision]}
+
+
+def test_only_what_takes_traffic_stays_deployed(at: Releases, server: VertexServingServer) -> None:
+    candidate = f"{at.service}-candidate"
+    first = at.deploy(at.image(), "r1")
+    assert (server.deployed(at.service), server.deployed(candidate)) == ([], [first.revision])
+    assert at.traffic == {}
+    at.promote(first)
+    second = at.deploy(at.image(RIGHT, "second"), "r2")
+    assert (server.deployed(at.service), server.deployed(candidate)) == ([first.revision], [second.revision])
+    at.promote(second)
+    assert server.deployed(at.service) == [second.revision]
+    assert at.target.get(candidate, deadline=at.deadline) is None
+    at.rollback()
+    assert server.deployed(at.service) == [first.revision]
+    assert at.answering(first) == {first.revision}
+    at.deploy(at.image(WRONG), "r3")
+    at.settle("r3")
+    assert server.deployed(at.service) == [first.revision]
+    assert at.target.get(candidate, deadline=at.deadline) is None
+
+
+def test_replicas_and_machine_are_those_of_the_settings_also_after_a_rollback(
+    at: Releases, server: VertexServingServer
+) -> None:
+    settings = {"machine_type": "n1-standard-4", "min_instances": 2, "max_instances": 5,
+                "service_account": "runner@demo-project.iam.gserviceaccount.com"}  # fmt: skip
+    first = at.deploy(at.image(), "r1", **settings, labels={"team": "search"})
+    (own,) = endpoint(server, f"{at.service}-candidate")["deployedModels"]
+    assert (own["dedicatedResources"]["minReplicaCount"], own["dedicatedResources"]["maxReplicaCount"]) == (1, 1)
+    at.promote(first)
+    second = at.release(at.image(RIGHT, "second"), "r2")
+    (fixed,) = endpoint(server, at.service)["deployedModels"]
+    assert fixed["displayName"] == second.revision
+    assert fixed["dedicatedResources"] == {
+        "machineSpec": {"machineType": "n1-standard-2"}, "minReplicaCount": 1, "maxReplicaCount": 1,
+    }  # fmt: skip
+    at.rollback()
+    (scaled,) = endpoint(server, at.service)["deployedModels"]
+    assert scaled["dedicatedResources"] == {
+        "machineSpec": {"machineType": "n1-standard-4"}, "minReplicaCount": 2, "maxReplicaCount": 5,
+    }  # fmt: skip
+    assert scaled["serviceAccount"] == settings["service_account"]
+    assert endpoint(server, at.service)["labels"] == {"lading": "1", "team": "search"}
+    with pytest.raises(InvalidInput, match="max_instances ≥ min_instances, received 2 and 3"):
+        at.deploy(at.image(), "r3", min_instances=3, max_instances=2)
+
+
+def test_a_step_can_be_killed_after_any_write_and_run_again(at: Releases, server: VertexServingServer) -> None:
+    first = at.release(at.image(), "r0")
+    image, killed = at.image(RIGHT, "second"), 0
+
+    def survive(step: Callable[[], T]) -> T:
+        nonlocal killed
+        try:
+            return step()
+        except RemoteError:
+            killed, server.cut_after = killed + 1, 0
+            assert at.traffic in ({first.revision: 100}, {at.state.revisions[0]: 100})
+            return step()
+
+    for number in range(1, 100):
+        server.cut_after = number
+        second = survive(partial(at.deploy, image, f"r{number}"))
+        report = at.smoke(second)
+        survive(partial(promote_candidate, second, report, target=at.target, deadline=at.deadline))
+        finished, server.cut_after = server.cut_after > 0, 0
+        assert at.traffic == {second.revision: 100}
+        assert server.deployed(at.service) == [second.revision]
+        assert at.target.get(f"{at.service}-candidate", deadline=at.deadline) is None
+        assert at.state.rollout is not None
+        assert at.state.rollout.phase is Phase.PROMOTED
+        if finished:
+            break
+        back = (replace(at.state.serving()[0], revision=first.revision),)
+        at.target.shift(at.state, back, at.state.rollout, deadline=at.deadline)
+    assert killed >= 10
+
+
+def test_a_deployment_that_outlasts_its_step_is_waited_for_by_the_next(
+    at: Releases, server: VertexServingServer
+) -> None:
+    image, server.slow_deployments = at.image(), 5.0
+    at.seconds = 3.0
+    with pytest.raises(DeadlineExceeded):
+        at.deploy(image)
+    at.seconds = 60.0
+    candidate = at.deploy(image)
+    assert server.deployed(f"{at.service}-candidate") == [candidate.revision]
+    assert sum(f"{at.service}-candidate:deployModel" in request for _, request in server.times) == 1
+    assert at.smoke(candidate).passed
+
+
+def test_a_first_release_can_be_killed_after_any_write_and_undone(at: Releases, server: VertexServingServer) -> None:
+    for kills in range(1, 6):
+        server.cut_after = kills
+        with pytest.raises(RemoteError):
+            at.deploy(at.image(), "r1")
+        if kills > 1:  # before, the endpoint may still be in the making
+            assert "deleted service" in at.settle("r1")
+        at.target.delete(at.service, deadline=at.deadline)
+        wait_for_operations(server)
+        at.target.delete(at.service, deadline=at.deadline)
+        assert at.target.get(at.service, deadline=at.deadline) is None
+        assert at.target.get(f"{at.service}-candidate", deadline=at.deadline) is None
+
+
+def test_two_first_releases_at_a_time_make_one_service(at: Releases) -> None:
+    at.deploy(at.image(), "r1")
+    rollout = Rollout("r2", (), (), Phase.CANDIDATE, time.time() + 60)
+    with pytest.raises(Conflict):
+        at.target.deploy(
+            at.service, at.image()[0], settings=Settings(), rollout=rollout, known=None, deadline=at.deadline
+        )
+    with pytest.raises(RolloutInProgress, match="is being released by r1"):
+        at.deploy(at.image(), "r2")
+
+
+@pytest.mark.parametrize("status", [409, 400])
+def test_a_write_that_meets_another_one_is_repeated_unless_it_is_about_the_release(
+    at: Releases, server: VertexServingServer, status: int
+) -> None:
+    first = at.release(at.image(), "r1")
+    server.etag_status = status
+    state = at.state
+    original, times = server.update_endpoint, 0
+
+    def disturbed(*args: Any, query: dict[str, str], body: dict[str, Any]) -> Any:
+        nonlocal times
+        times += 1
+        if times == 1:  # somebody gives the endpoint a label meanwhile
+            endpoint(server, at.service)["etag"] = "another"
+        return original(*args, query=query, body=body)
+
+    server.routes = [(m, p, disturbed if f == original else f) for m, p, f in server.routes]
+    rollout = Rollout("r2", state.serving(), (), Phase.CANDIDATE, time.time() + 60)
+    at.target.shift(state, state.serving(), rollout, deadline=at.deadline)
+    server.routes = [(m, p, original if f is disturbed else f) for m, p, f in server.routes]
+    assert times == 2
+    assert at.state.rollout is not None
+    assert at.state.rollout.id == "r2"
+    assert at.traffic == {first.revision: 100}
+
+
+def test_a_quota_that_is_used_up_leaves_everything_as_it_was(at: Releases, server: VertexServingServer) -> None:
+    first = at.release(at.image(), "r1")
+    server.quota = 0
+    with pytest.raises(QuotaExceeded, match=r"CustomModelServing.*IAM & Admin, Quotas"):
+        at.deploy(at.image(RIGHT, "second"), "r2")
+    assert at.traffic == {first.revision: 100}
+    assert at.state.revisions == (first.revision,)
+    assert at.target.get(f"{at.service}-candidate", deadline=at.deadline) is None
+    server.quota = 100
+    assert at.release(at.image(RIGHT, "second"), "r3").revision in at.traffic
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (401, AccessDenied, "gcloud auth application-default login"),
+        (403, AccessDenied, r"roles/aiplatform\.user"),
+        (429, QuotaExceeded, "Quotas"),
+        (500, RemoteError, "the server's words"),
+    ],
+)
+def test_refusals_are_told_in_a_paragraph(
+    at: Releases, server: VertexServingServer, code: int, kind: type[LadingError], words: str
+) -> None:
+    server.failures.append((code, "the server's words"))
+    with pytest.raises(kind, match=words):
+        at.target.get(at.service, deadline=at.deadline)
+
+
+def test_a_token_from_the_environment_is_sent_with_everything(place: VertexPlace, at: Releases) -> None:
+    place.server.token = "secret"
+    with pytest.raises(AccessDenied):
+        at.deploy(at.image())
+    at.target = place.connect(CLOUDSDK_AUTH_ACCESS_TOKEN="secret")
+    candidate = at.release(at.image(), "r1")
+    assert at.answering(candidate) == {candidate.revision}
+
+
+def test_an_endpoint_that_somebody_else_made_is_taken_by_its_display_name_and_never_deleted(
+    at: Releases, server: VertexServingServer
+) -> None:
+    server.endpoints[f"projects/{NUMBER}/locations/europe-west4/endpoints/77"] = {
+        "name": f"projects/{NUMBER}/locations/europe-west4/endpoints/77", "displayName": at.service,
+        "description": "For the shop.", "labels": {"team": "shop"}, "deployedModels": [], "trafficSplit": {},
+        "createTime": "2026-01-01T00:00:00Z", "etag": "a",
+    }  # fmt: skip
+    first = at.release(at.image(), "r1")
+    assert first.service_url.endswith("/endpoints/77")
+    assert at.answering(first) == {first.revision}
+    made = endpoint(server, "77")
+    assert made["description"].startswith("For the shop.\n")
+    split = endpoint(server, "77")["trafficSplit"]
+    split.clear()
+    at.target.delete(at.service, deadline=at.deadline)
+    assert endpoint(server, "77")["labels"] == {"team": "shop"}
+    assert server.deployed("77") == []
+    assert versions(server, at) == {}
+    del server.endpoints[made["name"]]
+
+
+def test_predict_json_asks_as_the_tutorial_does(place: VertexPlace, at: Releases) -> None:
+    at.release(at.image(), "r1")
+    found = predict_json(PROJECT, at.service, [[1.0], [2.0]], region="europe-west4", environ=place.environ)
+    assert found == [RIGHT, RIGHT]
+    with pytest.raises(NotFound, match="no endpoint nobody"):
+        predict_json(PROJECT, "nobody", [[1.0]], region="europe-west4", environ=place.environ)
+
+
+def test_vertex_names_what_was_promoted(at: Releases) -> None:
+    candidate = at.release(at.image(), "r1")
+    found = at.target.resources(at.service, candidate.revision, deadline=at.deadline)  # type: ignore[attr-defined]
+    assert found.endpoint == f"projects/{NUMBER}/locations/europe-west4/endpoints/{at.service}"
+    assert found.model == f"projects/{NUMBER}/locations/europe-west4/models/{at.service}@1"
+    assert found.base_url + found.endpoint == candidate.service_url
+
+
+@pytest.mark.parametrize(
+    ("service", "settings", "message"),
+    [
+        ("Tiny", {}, "expected a service's name of at most 53 characters"),
+        ("a" * 54, {}, "expected a service's name of at most 53 characters"),
+        ("tiny", {"labels": {"Team": "search"}}, "labels: .* received 'Team': 'search'"),
+        ("tiny", {"labels": {"team": "x" * 64}}, "at most 63 characters"),
+    ],
+)
+def test_names_that_vertex_does_not_take_are_refused_before_anything_is_sent(
+    at: Releases, server: VertexServingServer, service: str, settings: dict[str, Any], message: str
+) -> None:
+    at.service, before = service, server.writes
+    with pytest.raises(InvalidInput, match=message):
+        at.deploy(at.image(), **settings)
+    assert server.writes == before
+    at.service = "tiny"
+
+
+def wait_for_operations(server: VertexServingServer) -> None:
+    """Let everything end that the server works on."""
+
+    def ended() -> bool | None:
+        return all(one["done"] for one in list(server.operations.values())) or None
+
+    poll(ended, deadline=Deadline.after(30), what="operations")

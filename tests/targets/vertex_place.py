@@ -1,0 +1,40 @@
+"""Vertex AI on this machine: the real clients, and a server that keeps state and runs what is deployed."""
+
+from pathlib import Path
+
+from fakes.vertex_registry import PROJECT
+from fakes.vertex_serving_server import VertexServingServer
+from tiny_server import make_image
+
+from lading.local.state import Layout
+from lading.oci.layout import ImageStore
+from lading.targets.connect import connect
+from lading.targets.vertex import VertexTarget
+
+
+class VertexPlace:
+    """See ``contract.Place``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._images: dict[tuple[str, str], tuple[str, str]] = {}
+        self.server = VertexServingServer(root, root / "served")
+        self.target_name = f"vertex:{PROJECT}/europe-west4"
+        self.environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": self.server.url}
+        self.target = self.connect()
+
+    def connect(self, **environ: str) -> VertexTarget:
+        """Another client of the same place."""
+        made = connect(self.target_name, environ={**self.environ, **environ})
+        assert isinstance(made, VertexTarget)
+        return made
+
+    def make_image(self, answer: object, label: str = "") -> tuple[str, str]:
+        key = (repr(answer), label)
+        if key not in self._images:
+            scratch = self._root / "made" / str(len(self._images))
+            self._images[key] = make_image(ImageStore(Layout(self._root).images), scratch, answer=answer, label=label)
+        return self._images[key]
+
+    def stop(self) -> None:
+        self.server.close()
