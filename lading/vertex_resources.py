@@ -3,8 +3,8 @@
 from lading.errors import InvalidInput
 from lading.results import Candidate
 from lading.targets.base import Target
-from lading.targets.vertex import VertexTarget
-from lading.targets.vertex_models import Resources
+from lading.targets.vertex.models import Resources
+from lading.targets.vertex.target import VertexTarget
 from lading.wait import Deadline
 
 

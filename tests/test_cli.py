@@ -30,7 +30,8 @@ def test_an_error_is_one_paragraph_with_its_exit_code(tmp_path: Path) -> None:
     done = lading("package", str(tmp_path), "--to", "lading.local/taxi", state=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        f"lading: expected a SavedModel (a directory that holds saved_model.pb), received {tmp_path}\n"
+        "lading: expected a SavedModel (a directory that holds saved_model.pb), or a base of versions, "
+        f"received {tmp_path}\n"
     )
     assert lading("package", str(tmp_path), "--to", "taxi", "--debug", state=tmp_path).stderr.startswith("Traceback")
     done = lading("rollback", "--service", "taxi", state=tmp_path)

@@ -1,8 +1,8 @@
 """A JSON document of a request: read by simdjson, or by the laxer and slower parser where that one refuses.
 
 simdjson was chosen by measuring (``benchmarks/request_parts.py``): the body of one Fashion-MNIST image (6.5 kB) becomes
-an array in half the time that the way over orjson's lists takes. As TensorFlow Serving's parser it tells integers from other
-numbers, and takes the first of repeated names.
+an array in half the time that the way over orjson's lists takes. As TensorFlow Serving's parser it tells integers from
+other numbers, and takes the first of repeated names.
 """
 
 import contextvars

@@ -1,6 +1,7 @@
 """Decides which requests are answered on the event loop itself, and which by a thread.
 
-Handing a prediction to a thread and back costs more than a small model computes (``benchmarks/request_parts.py``). A long one on the event loop would hold up every other request, health included.
+Handing a prediction to a thread and back costs more than a small model computes (``benchmarks/request_parts.py``). A
+long one on the event loop would hold up every other request, health included.
 """
 
 from collections import defaultdict

@@ -76,7 +76,7 @@ def _kubernetes(place: str, environ: Mapping[str, str]) -> Target:
 
 
 def _vertex(place: str, environ: Mapping[str, str]) -> Target:
-    from lading.targets.vertex import VertexTarget
+    from lading.targets.vertex.target import VertexTarget
     from lading.vertex_api import VertexApi
 
     project, _, region = place.partition("/")

@@ -4,15 +4,19 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from lading.errors import RevisionFailed
-from lading.local.images import prepare
+from lading.errors import LadingError
 from lading.local.state import Layout
+from lading.oci.image import Image
+from lading.oci.layer import unpack
+from lading.oci.layout import ImageStore
+from lading.values import ImageRef
 
 
 class ServedImage:
@@ -27,14 +31,17 @@ class ServedImage:
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[bytes] | None = None
         try:
-            program = prepare(Layout(images), {"image": spec["imageUri"], "env": spec.get("env", [])})
-        except RevisionFailed:
+            image, root = _unpacked(Layout(images).images, spec["imageUri"], scratch / "root")
+        except LadingError:
             return
         # Vertex has the port that the image names; here every process needs one of its own.
         routes = {"AIP_HEALTH_ROUTE": spec["healthRoute"], "AIP_PREDICT_ROUTE": spec["predictRoute"]}
-        env = {"PATH": os.environ["PATH"], **program.env, "PORT": str(port), "AIP_HTTP_PORT": str(port), **routes}
+        own = {one["name"]: one["value"] for one in spec.get("env", [])}
+        ports = {"PORT": str(port), "AIP_HTTP_PORT": str(port)}
+        env = {"PATH": os.environ["PATH"], **image.env, **own, **ports, **routes}
+        command = [sys.executable, *image.command[1:]]  # the Python of this machine: images for tests have none
         with (scratch / "log").open("wb") as log:
-            self.process = subprocess.Popen(program.command, cwd=program.directory, env=env, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=log)
 
     def wait_until_healthy(self, seconds: float = 30.0) -> bool:
         """Whether the health route says 200 before the process ends."""
@@ -61,3 +68,12 @@ class ServedImage:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+
+def _unpacked(store: Path, reference: str, root: Path) -> tuple[Image, Path]:
+    images = ImageStore(store)
+    image = images.read(ImageRef.parse(reference))
+    root.mkdir()
+    for layer in image.layers:
+        unpack(images.path_of(layer.digest), root)
+    return image, root

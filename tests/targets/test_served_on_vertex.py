@@ -11,7 +11,7 @@ from lading.package import package_image
 from lading.promote import promote_candidate
 from lading.smoke import smoke_test
 from lading.targets.base import candidate_door
-from lading.targets.vertex_door import predict_json
+from lading.targets.vertex.door import predict_json
 from lading.values import GoldenRequest
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

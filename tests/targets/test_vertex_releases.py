@@ -26,7 +26,7 @@ from lading.errors import (
 from lading.promote import promote_candidate
 from lading.targets.base import Phase, Rollout
 from lading.targets.settings import Settings
-from lading.targets.vertex_door import predict_json
+from lading.targets.vertex.door import predict_json
 from lading.wait import Deadline, poll
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from tiny_server import make_image
 from lading.local.state import Layout
 from lading.oci.layout import ImageStore
 from lading.targets.connect import connect
-from lading.targets.vertex import VertexTarget
+from lading.targets.vertex.target import VertexTarget
 
 
 class VertexPlace:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lading.errors import InvalidInput, NotFound, RevisionFailed
-from lading.targets.vertex_models import LABEL, RevisionSpec, Version
-from lading.targets.vertex_operations import wait, wait_for_all
+from lading.targets.vertex.models import LABEL, RevisionSpec, Version
+from lading.targets.vertex.operations import wait, wait_for_all
 from lading.vertex_api import VertexApi, seconds
 from lading.wait import Deadline
 

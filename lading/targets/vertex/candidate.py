@@ -4,10 +4,10 @@ import contextlib
 
 from lading.errors import Conflict
 from lading.results import TrafficTarget
-from lading.targets.vertex_door import url_of
-from lading.targets.vertex_endpoints import Endpoints
-from lading.targets.vertex_models import Version
-from lading.targets.vertex_state import split_of
+from lading.targets.vertex.door import url_of
+from lading.targets.vertex.endpoints import Endpoints
+from lading.targets.vertex.models import Version
+from lading.targets.vertex.state import split_of
 from lading.vertex_api import VertexApi
 from lading.wait import Deadline, poll
 

@@ -11,8 +11,8 @@ from typing import Any
 import requests
 
 from lading.errors import NotFound, RemoteError
-from lading.targets.vertex_endpoints import Endpoints
-from lading.targets.vertex_state import revisions_of
+from lading.targets.vertex.endpoints import Endpoints
+from lading.targets.vertex.state import revisions_of
 from lading.vertex_api import VertexApi
 from lading.wait import Deadline
 

@@ -1,7 +1,7 @@
 """Services on Vertex AI (the product is now called "Gemini Enterprise Agent Platform").
 
-A service is an endpoint, a revision is a version of the service's model (``vertex_models``), and the state of a
-release stands in the endpoint's description (``vertex_state``), which is written together with the split, under its
+A service is an endpoint, a revision is a version of the service's model (``models``), and the state of a
+release stands in the endpoint's description (``state``), which is written together with the split, under its
 etag. What a single write cannot do is done in an order that a repeated call can finish:
 
 * A model without traffic cannot be asked, so a candidate has an endpoint of its own, ``SERVICE-candidate``, with one
@@ -29,11 +29,11 @@ from lading.errors import (
 from lading.results import TrafficTarget
 from lading.targets.base import LEASE_SECONDS, Capabilities, Phase, Rollout, ServiceState, remembered
 from lading.targets.settings import Settings
-from lading.targets.vertex_candidate import Candidates
-from lading.targets.vertex_door import VertexDoor, url_of
-from lading.targets.vertex_endpoints import Endpoints, is_ours
-from lading.targets.vertex_models import ModelRegistry, Resources, RevisionSpec, Version, check_names
-from lading.targets.vertex_state import (
+from lading.targets.vertex.candidate import Candidates
+from lading.targets.vertex.door import VertexDoor, url_of
+from lading.targets.vertex.endpoints import Endpoints, is_ours
+from lading.targets.vertex.models import ModelRegistry, Resources, RevisionSpec, Version, check_names
+from lading.targets.vertex.state import (
     Notes,
     ids_of,
     revisions_of,

@@ -13,7 +13,7 @@ from typing import Any
 
 from lading.results import TrafficTarget
 from lading.targets.base import Change, Rollout, ServiceState
-from lading.targets.vertex_models import Version
+from lading.targets.vertex.models import Version
 
 MOST_CHARACTERS = 4000
 """Of a description; Vertex documents no limit, so the oldest changes go before it is long."""

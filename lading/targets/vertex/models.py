@@ -14,7 +14,7 @@ from typing import Any
 
 from lading.errors import InvalidInput, NotFound, RevisionFailed
 from lading.targets.settings import Settings
-from lading.targets.vertex_operations import wait
+from lading.targets.vertex.operations import wait
 from lading.values import ImageRef
 from lading.vertex_api import VertexApi, seconds
 from lading.wait import Deadline
