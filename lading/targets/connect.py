@@ -67,9 +67,9 @@ def _knative(place: str, environ: Mapping[str, str]) -> Target:
 
 def _kubernetes(place: str, environ: Mapping[str, str]) -> Target:
     from lading.targets.kubeconfig import cluster_client
-    from lading.targets.kubernetes import KubernetesTarget
-    from lading.targets.kubernetes_advice import kubernetes_advice
-    from lading.targets.kubernetes_routes import GatewayName
+    from lading.targets.kubernetes.advice import kubernetes_advice
+    from lading.targets.kubernetes.routes import GatewayName
+    from lading.targets.kubernetes.target import KubernetesTarget
 
     client = cluster_client(environ, advice=kubernetes_advice(place))
     return KubernetesTarget(client, place, gateway=GatewayName.read(environ))

@@ -27,7 +27,7 @@ def kfp(server: KfpServer, home: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("verb", ["create", "submit"])
+@pytest.mark.parametrize("verb", [pytest.param("create", marks=pytest.mark.slow), "submit"])
 def test_kfp_run_sends_a_compiled_pipeline_and_waits(
     server: KfpServer, tiny_file: Path, tmp_path: Path, verb: str
 ) -> None:

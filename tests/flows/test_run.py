@@ -168,8 +168,8 @@ def test_a_revision_that_cannot_start_is_a_failure(bench: Bench, tmp_path: Path)
     [
         ("take", signal.SIGINT),
         ("deploy", signal.SIGTERM),
-        ("smoke", signal.SIGINT),
         ("promote", signal.SIGTERM),
+        pytest.param("smoke", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("take", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("deploy", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("smoke", signal.SIGTERM, marks=pytest.mark.slow),

@@ -114,7 +114,7 @@ def test_a_model_that_answers_wrongly_comes_back_rejected(team: Team, compiled: 
     assert team.traffic() == before
 
 
-@pytest.mark.parametrize("to", ["kfp", "vertex"])
+@pytest.mark.parametrize("to", ["kfp", pytest.param("vertex", marks=pytest.mark.slow)])
 def test_a_failed_run_shows_the_end_of_the_steps_log(team: Team, compiled: Path, to: str) -> None:
     done = team.lading("submit", compiled, "--to", team.to[to], *ELSEWHERE, "--set", "source=/nowhere")
     assert done.returncode == 3

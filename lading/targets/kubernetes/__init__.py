@@ -1,0 +1,1 @@
+"""Services on any Kubernetes cluster: a Deployment for each revision, and a Service or an HTTPRoute in front."""
