@@ -46,7 +46,7 @@ def promote(
     from lading.files import write_atomic
     from lading.flows.rollout import promote_watched
     from lading.promote import parse_steps
-    from lading.results import Candidate, SmokeReport
+    from lading.releases import Candidate, SmokeReport
     from lading.targets.connect import connect
     from lading.values import from_json, to_json
     from lading.wait import Deadline

@@ -35,7 +35,7 @@ def smoke(
     from pathlib import Path
 
     from lading.files import write_atomic
-    from lading.results import Candidate
+    from lading.releases import Candidate
     from lading.smoke import smoke_test
     from lading.targets.base import candidate_door
     from lading.targets.connect import connect

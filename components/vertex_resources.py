@@ -31,7 +31,7 @@ def vertex_resources(
     import os
     from pathlib import Path
 
-    from lading.results import Candidate
+    from lading.releases import Candidate
     from lading.targets.connect import connect
     from lading.values import from_json
     from lading.vertex_resources import vertex_resources

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import requests
 
 from lading.errors import AccessDenied, NotFound, RemoteError
-from lading.results import SmokeAnswer
+from lading.releases import SmokeAnswer
 from lading.targets.door import Door
 from lading.values import GoldenRequest
 from lading.wait import Deadline

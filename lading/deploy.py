@@ -1,7 +1,7 @@
 """Bring a candidate up beside what serves now; no existing traffic is touched."""
 
 from lading.errors import RolloutInProgress
-from lading.results import Candidate
+from lading.releases import Candidate
 from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Target, undo
 from lading.targets.settings import Settings
 from lading.values import ImageRef

@@ -10,7 +10,7 @@ from typing import Any
 
 from lading.asking import Identity, ask_golden, identity_of, is_finite
 from lading.errors import LadingError, NotFound, RemoteError
-from lading.results import Candidate, RevisionHealth, SmokeReport, StepReport
+from lading.releases import Candidate, RevisionHealth, SmokeReport, StepReport
 from lading.targets.door import Door
 from lading.values import Check, GoldenRequest
 from lading.wait import Deadline

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lading.errors import InvalidInput, LadingError, RolloutInProgress
-from lading.results import Candidate, Promotion, SmokeReport, StepReport, TrafficTarget
+from lading.releases import Candidate, Promotion, SmokeReport, StepReport, TrafficTarget
 from lading.targets.base import CANDIDATE_TAG, LEASE_SECONDS, Phase, ServiceState, Target, undo
 from lading.wait import Deadline
 

@@ -3,7 +3,7 @@
 import uuid
 
 from lading.errors import InvalidInput, NotFound, RolloutInProgress
-from lading.results import Promotion, TrafficTarget
+from lading.releases import Promotion, TrafficTarget
 from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Target
 from lading.wait import Deadline
 

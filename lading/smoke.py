@@ -3,7 +3,7 @@
 import statistics
 
 from lading.asking import ask_golden
-from lading.results import Candidate, SmokeAnswer, SmokeReport
+from lading.releases import Candidate, SmokeAnswer, SmokeReport
 from lading.targets.door import Door
 from lading.values import Check, GoldenRequest
 from lading.wait import Deadline, poll

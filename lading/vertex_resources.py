@@ -1,7 +1,7 @@
 """Vertex AI's own names for what was deployed there."""
 
 from lading.errors import InvalidInput
-from lading.results import Candidate
+from lading.releases import Candidate
 from lading.targets.base import Target
 from lading.targets.vertex.models import Resources
 from lading.targets.vertex.target import VertexTarget

@@ -27,7 +27,7 @@ from lading.errors import (
 from lading.local.lifecycle import start, status, stop
 from lading.oci.layout import ImageStore
 from lading.promote import promote_candidate
-from lading.results import Candidate, SmokeReport
+from lading.releases import Candidate, SmokeReport
 from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.smoke import smoke_test
@@ -338,7 +338,10 @@ def test_settings_take_the_floats_that_kfp_makes_of_integers() -> None:
 
 
 def test_a_setting_that_the_target_does_not_have_is_refused(world: World) -> None:
-    with pytest.raises(InvalidInput, match=r"local: has no cpu_boost, memory \(it has: env, startup_seconds\)"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"local: has no cpu_boost, memory \(it has: concurrency, env, .*\)",
+    ):
         world.deploy(world.image(RIGHT), memory="1Gi", cpu_boost=True)
 
 

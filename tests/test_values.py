@@ -3,7 +3,8 @@ import json
 import pytest
 
 from lading.errors import InvalidInput, InvalidReference
-from lading.results import Candidate, ClassScore, EvaluationReport, LocalEndpoint, SmokeReport, verdict_from_json
+from lading.releases import Candidate, SmokeReport
+from lading.results import ClassScore, EvaluationReport, LocalEndpoint, verdict_from_json
 from lading.values import Check, GoldenRequest, ImageRef, from_json, to_json
 
 DIGEST = "sha256:" + "a" * 64

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lading.results import RolloutReport, Verdict
+    from lading.releases import RolloutReport
+    from lading.results import Verdict
 
 
 def add_parser(subparsers: Any, name: str, help: str, **options: Any) -> argparse.ArgumentParser:

@@ -15,6 +15,11 @@ def register(subparsers: Any) -> None:
     group = subparsers.add_parser("local", help="the embedded target of this machine")
     commands = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     start = add_parser(commands, "start", "start the local target; services that it had serve again")
+    start.add_argument(
+        "--engine",
+        choices=("auto", "bwrap", "runc", "docker"),
+        help="what runs container images from now on (auto: the first that works)",
+    )
     start.set_defaults(run=_start)
     stop = add_parser(commands, "stop", "end the local target and all that it runs; its services are kept")
     stop.add_argument("--purge", action="store_true", help="remove services, images and logs too")
@@ -38,9 +43,13 @@ def _state() -> Path:
 
 
 def _start(args: argparse.Namespace) -> int:
+    from lading.local.engines import ask_for
     from lading.local.lifecycle import start
+    from lading.local.state import Layout
     from lading.wait import Deadline
 
+    if args.engine:
+        ask_for(Layout(_state()), args.engine)
     endpoint = start(_state(), deadline=Deadline.after(30))
     emit(args, {"url": endpoint.url, "state": str(_state())}, f"the local target runs at {endpoint.url}")
     return 0

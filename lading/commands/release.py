@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lading.commands.common import add_parser, emit, emit_verdict, read_text, table
 
 if TYPE_CHECKING:
-    from lading.results import Promotion
+    from lading.releases import Promotion
     from lading.targets.base import Target
     from lading.wait import Deadline
 
@@ -111,7 +111,7 @@ def _deploy(args: argparse.Namespace) -> int:
 
 def _smoke(args: argparse.Namespace) -> int:
     from lading.files import write_atomic
-    from lading.results import Candidate
+    from lading.releases import Candidate
     from lading.smoke import smoke_test
     from lading.targets.base import candidate_door
     from lading.values import GoldenRequest, from_json, to_json
@@ -127,7 +127,7 @@ def _smoke(args: argparse.Namespace) -> int:
 
 def _promote(args: argparse.Namespace) -> int:
     from lading.promote import promote_candidate
-    from lading.results import Candidate, SmokeReport
+    from lading.releases import Candidate, SmokeReport
     from lading.values import from_json
 
     candidate = from_json(read_text(args.candidate), Candidate)

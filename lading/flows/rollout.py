@@ -8,7 +8,7 @@ from lading.deploy import deploy_candidate
 from lading.errors import InvalidInput, LadingError, RolloutInProgress
 from lading.observe import Limits, Questions, observe_step
 from lading.promote import check_steps, promote_candidate
-from lading.results import Candidate, Promotion, RolloutReport, SmokeReport, StepReport
+from lading.releases import Candidate, Promotion, RolloutReport, SmokeReport, StepReport
 from lading.settle import settle_release
 from lading.smoke import smoke_test
 from lading.targets.base import Target, candidate_door

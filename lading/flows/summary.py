@@ -4,18 +4,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from lading.flows.run import Run
-from lading.results import (
-    Candidate,
-    EvaluationReport,
-    Example,
-    PackagedImage,
-    Promotion,
-    RunReport,
-    ScanReport,
-    SmokeReport,
-    StepRecord,
-    TrainingReport,
-)
+from lading.releases import Candidate, Promotion, SmokeReport
+from lading.results import EvaluationReport, Example, PackagedImage, RunReport, ScanReport, StepRecord, TrainingReport
 from lading.values import from_json
 
 V = TypeVar("V")

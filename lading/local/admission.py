@@ -103,6 +103,9 @@ def _template_problems(body: Object, namespace: str, find_revision: Callable[[Ke
     timeout = template["spec"]["timeoutSeconds"]
     if not isinstance(timeout, int) or isinstance(timeout, bool) or not 1 <= timeout <= 3600:
         problems.append(f"timeoutSeconds: expected 1 to 3600, received {timeout!r}")
+    concurrency = template["spec"]["containerConcurrency"]
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 0 <= concurrency <= 1000:
+        problems.append(f"containerConcurrency: expected 0 (no limit) to 1000, received {concurrency!r}")
     name = metadata.get("name")
     if name is None:
         return problems

@@ -1,34 +1,58 @@
-"""The API: who may ask, which object a path names, and how an answer or an error looks.
+"""The API: which object a path names, and what a request does to it.
 
-Source: Knative Serving API specification v1; Kubernetes API conventions (lists, merge patches, Status objects).
+Source: Knative Serving API specification v1; Kubernetes API conventions (lists, watches, merge patches, dry runs).
 """
 
-import hmac
-import json
-import logging
 import re
-from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from lading.errors import Conflict, InvalidInput, LadingError, NotFound, StorageError
+from lading.errors import Conflict, InvalidInput
+from lading.local import cloud_run, discovery
 from lading.local.admission import admit_service
 from lading.local.objects import API_VERSION, KINDS, REVISIONS, SERVICES, Key, Object, service_key
+from lading.local.refusals import Refused
+from lading.local.selectors import select
 from lading.local.store import Store
+from lading.local.tables import table, wants_table
 
-_LOG = logging.getLogger(__name__)
-_PATH = re.compile(rf"/apis/{re.escape(API_VERSION)}/namespaces/([^/]+)/({SERVICES}|{REVISIONS})(?:/([^/]+))?")
+_PATH = re.compile(
+    rf"/apis/{re.escape(API_VERSION)}(?:/namespaces/([^/]+))?/({SERVICES}|{REVISIONS})(?:/([^/]+))?", re.ASCII
+)
 _MERGE_PATCH = "application/merge-patch+json"  # RFC 7386
-MAX_BODY_BYTES = 4 << 20
+_WATCH_SECONDS = 300.0
+_TICK_SECONDS = 1.0
 
 
-class Refused(LadingError):
-    """A request that is not let in, or that nothing answers to."""
+@dataclass(frozen=True)
+class Request:
+    """A request that was let in."""
 
-    def __init__(self, message: str, *, code: int, reason: str) -> None:
-        super().__init__(message)
-        self.code, self.reason = code, reason
+    method: str
+    path: str
+    """Without query, and without escapes."""
+    query: Mapping[str, str]
+    content_type: str = ""
+    """Of the body, without parameters."""
+    accept: str = ""
+    body: Any = None
+    """Parsed JSON, or None."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be stored."""
+        return bool(self.query.get("dryRun"))
+
+    @property
+    def watch(self) -> bool:
+        """Whether changes are asked for."""
+        return self.query.get("watch") in ("1", "true")
+
+
+Answer = Object | Iterator[Object | None]
+"""A body; or the events of a watch, and None now and then when there is none."""
 
 
 class Api:
@@ -41,207 +65,153 @@ class Api:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def answer(self, method: str, target: str, content_type: str, body: Any) -> tuple[int, Object]:
+    def answer(self, request: Request) -> tuple[int, Answer]:
         """The status and the body for a request.
-
-        Args:
-            method: HTTP method.
-            target: Path and query.
-            content_type: Of the body.
-            body: Parsed JSON, or None.
 
         Raises:
             LadingError: what the request asks for cannot be.
         """
-        url = urlsplit(target)
-        found = _PATH.fullmatch(unquote(url.path))
+        found = _PATH.fullmatch(request.path)
         if not found:
-            raise Refused(f"no such path: {url.path}", code=404, reason="NotFound")
+            return 200, self._beside(request)
         namespace, plural, name = found.groups()
-        if method == "GET" and not name:
-            return 200, self._list(plural, namespace, parse_qs(url.query))
-        if method == "POST" and not name and plural == SERVICES:
-            return 201, self._create(body, namespace)
-        if name:
+        if request.method == "GET" and not name:
+            return 200, self._watch(plural, namespace, request) if request.watch else self._list(plural, found, request)
+        if request.method == "POST" and namespace and not name and plural == SERVICES:
+            return 201, self._create(request, namespace)
+        if namespace and name:
             key = Key(namespace, name)
-            if method == "GET":
-                return 200, self._store.get(plural, key)
-            if method == "DELETE":
-                return 200, self._delete(plural, key)
-            if method in ("PUT", "PATCH") and plural == SERVICES:
-                return 200, self._change(key, method, content_type, body)
-        raise Refused(f"{method} is not allowed on {url.path}", code=405, reason="MethodNotAllowed")
+            if request.method == "GET":
+                return 200, self._shown(plural, self._store.get(plural, key), request)
+            if request.method == "DELETE":
+                return 200, self._delete(plural, key, request)
+            if request.method in ("PUT", "PATCH") and plural == SERVICES:
+                return 200, self._change(key, request)
+        raise _not_allowed(request)
 
-    def _list(self, plural: str, namespace: str, query: Mapping[str, list[str]]) -> Object:
-        items = self._store.list(plural, namespace)
-        for selector in ",".join(query.get("labelSelector", [])).split(","):
-            if selector:
-                label, _, value = selector.replace("==", "=").partition("=")
-                items = [i for i in items if i["metadata"].get("labels", {}).get(label.strip()) == value.strip()]
-        metadata = {"resourceVersion": self._store.version()}
+    def _beside(self, request: Request) -> Object:
+        """What is asked beside the objects."""
+        document = discovery.document(request.path)
+        if document is not None and request.method == "GET":
+            return document
+        if document is not None:
+            raise _not_allowed(request)
+        return cloud_run.answer(self._store, request.method, request.path, request.body)
+
+    def _list(self, plural: str, found: "re.Match[str]", request: Request) -> Object:
+        with self._store.lock:
+            items, version = self._store.list(plural, found[1]), self._store.version()
+        items = select(
+            items, labels=request.query.get("labelSelector", ""), fields=request.query.get("fieldSelector", "")
+        )
+        if wants_table(request.accept):
+            return table(plural, items, version)
+        metadata = {"resourceVersion": version}
         return {"apiVersion": API_VERSION, "kind": f"{KINDS[plural]}List", "metadata": metadata, "items": items}
 
-    def _create(self, body: Any, namespace: str) -> Object:
-        with self._store.lock:
-            return self._store.create(SERVICES, admit_service(body, namespace, find_revision=self._find_revision))
+    def _watch(self, plural: str, namespace: str | None, request: Request) -> Iterator[Object | None]:
+        """The events; what is wrong with the request is said before the first."""
+        query = request.query
+        if query.get("sendInitialEvents"):  # clients list instead when this is refused
+            raise InvalidInput("sendInitialEvents: expected none, the local target has no streaming lists")
+        since = query.get("resourceVersion", "0") or "0"
+        seconds = query.get("timeoutSeconds", "") or str(int(_WATCH_SECONDS))
+        if not since.isdigit() or not seconds.isdigit():
+            raise InvalidInput(f"resourceVersion, timeoutSeconds: expected digits, received {since!r}, {seconds!r}")
+        labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+        first: list[Object] = []
+        version = int(since)
+        if version == 0:  # all that is there comes first
+            with self._store.lock:
+                first, version = self._store.list(plural, namespace), int(self._store.version())
+            first = select(first, labels=labels, fields=fields)
+        self._store.changes(plural, version, seconds=0)  # says so now when the version is too old
 
-    def _change(self, key: Key, method: str, content_type: str, body: Any) -> Object:
+        def events() -> Iterator[Object | None]:
+            nonlocal version
+            yield from ({"type": "ADDED", "object": self._shown(plural, body, request)} for body in first)
+            end = time.monotonic() + min(float(seconds), _WATCH_SECONDS)
+            while time.monotonic() < end:
+                found, version = self._store.changes(plural, version, seconds=_TICK_SECONDS)
+                for event in found:
+                    mine = namespace in (None, event.body["metadata"]["namespace"])
+                    if mine and select([event.body], labels=labels, fields=fields):
+                        yield {"type": event.type, "object": self._shown(plural, event.body, request)}
+                yield None
+
+        return events()
+
+    def _shown(self, plural: str, body: Object, request: Request) -> Object:
+        if wants_table(request.accept):
+            return table(plural, [body], body["metadata"]["resourceVersion"])
+        return body
+
+    def _create(self, request: Request, namespace: str) -> Object:
         with self._store.lock:
-            old = self._store.get(SERVICES, key)
-            if method == "PATCH":
-                if content_type != _MERGE_PATCH:
+            admitted = admit_service(request.body, namespace, find_revision=self._find_revision)
+            return self._store.create(SERVICES, admitted, dry_run=request.dry_run)
+
+    def _change(self, key: Key, request: Request) -> Object:
+        with self._store.lock:
+            old, body = self._store.get(SERVICES, key), request.body
+            if request.method == "PATCH":
+                if request.content_type != _MERGE_PATCH:
                     raise Refused(
-                        f"expected a patch of type {_MERGE_PATCH}, received {content_type or 'none'}",
+                        f"the local target takes patches of type {_MERGE_PATCH}, not {request.content_type or 'none'}",
                         code=415,
                         reason="UnsupportedMediaType",
                     )
-                body = _merged(old, body)
+                body = merged(old, body)
             admitted = admit_service(body, key.namespace, find_revision=self._find_revision)
             if admitted["metadata"]["name"] != key.name:
                 raise InvalidInput(f"metadata.name: expected {key.name}, received {admitted['metadata']['name']}")
-            return self._store.update(SERVICES, admitted)
+            return self._store.update(SERVICES, admitted, dry_run=request.dry_run)
 
-    def _delete(self, plural: str, key: Key) -> Object:
+    def _delete(self, plural: str, key: Key, request: Request) -> Object:
         with self._store.lock:
             body = self._store.find(plural, key)
-            if body is None and plural == REVISIONS:
-                self._store.get(plural, key)  # says why there is none
+            if body is None:
+                self._check_there(plural, key)
             if body is not None and plural == REVISIONS:
                 self._check_unused(body, key)
-            self._store.delete(plural, key)
-        details = {"name": key.name, "group": "serving.knative.dev", "kind": plural}
+            if not request.dry_run:
+                self._store.delete(plural, key)
+                if plural == SERVICES:
+                    cloud_run.forget(self._store, key)
+        uid = {"uid": body["metadata"]["uid"]} if body else {}
+        details = {"name": key.name, "group": "serving.knative.dev", "kind": plural, **uid}
         return {"apiVersion": "v1", "kind": "Status", "status": "Success", "details": details}
 
+    def _check_there(self, plural: str, key: Key) -> None:
+        """Say that there is nothing to delete; a service whose file cannot be read can be deleted all the same."""
+        if plural == REVISIONS or not self._store.unreadable(plural, key):
+            self._store.get(plural, key)
+
     def _check_unused(self, revision: Object, key: Key) -> None:
-        service = self._store.find(SERVICES, service_key(revision))
-        lines = [
-            *(service or {}).get("spec", {}).get("traffic", []),
-            *(service or {}).get("status", {}).get("traffic", []),
-        ]
+        service = self._store.find(SERVICES, service_key(revision)) or {}
+        spec, status = service.get("spec", {}), service.get("status", {})
+        lines = [*spec.get("traffic", []), *status.get("traffic", [])]
         if any(line.get("revisionName") == key.name for line in lines):
             raise Conflict(f"revision {key.name} is part of the traffic of {service_key(revision).name}", status=409)
+        if key.name == status.get("latestCreatedRevisionName"):
+            raise Conflict(f"revision {key.name} is the newest of {service_key(revision).name}", status=409)
 
     def _find_revision(self, key: Key) -> Object | None:
         return self._store.find(REVISIONS, key)
 
 
-def _merged(old: Any, patch: Any) -> Any:
+def merged(old: Any, patch: Any) -> Any:
     """A JSON merge patch applied (RFC 7386)."""
     if not isinstance(patch, dict):
         return patch
-    merged = dict(old) if isinstance(old, dict) else {}
+    found = dict(old) if isinstance(old, dict) else {}
     for name, value in patch.items():
         if value is None:
-            merged.pop(name, None)
+            found.pop(name, None)
         else:
-            merged[name] = _merged(merged.get(name), value)
-    return merged
+            found[name] = merged(found.get(name), value)
+    return found
 
 
-def make_server(api: Api, *, token: str, port: int) -> ThreadingHTTPServer:
-    """An HTTP server on loopback that lets in whoever has the token.
-
-    Args:
-        api: Answers.
-        token: What ``Authorization: Bearer`` must carry.
-        port: Where it listens; 0 for any free port.
-    """
-
-    class Handler(_Handler):
-        pass
-
-    Handler.api, Handler.token = api, token
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    return server
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One connection to the API."""
-
-    protocol_version = "HTTP/1.1"
-    api: Api
-    token: str
-
-    def _serve(self) -> None:
-        try:
-            body = self._body()  # read first, or the rest of it would be taken for the next request
-            self._let_in()
-            status, answer = self.api.answer(self.command, self.path, self._content_type(), body)
-        except LadingError as error:
-            status, reason = _status_of(error)
-            answer = _failure(str(error), status, reason)
-        except Exception as error:
-            _LOG.exception("%s %s", self.command, self.path)
-            status, answer = 500, _failure(f"internal error: {error!r}; server.log has more", 500, "InternalError")
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
-
-    def _let_in(self) -> None:
-        # A page in a browser can be made to send requests here (DNS rebinding): its Host or Origin tells.
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        if host not in ("127.0.0.1", "localhost", "[::1]"):
-            raise Refused(f"expected a Host of this machine, received {host!r}", code=403, reason="Forbidden")
-        origin = self.headers.get("Origin")
-        if origin is not None and origin != f"http://{self.headers.get('Host')}":
-            raise Refused(f"requests from the origin {origin!r} are not let in", code=403, reason="Forbidden")
-        given = self.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
-            raise Refused(
-                "expected the header `Authorization: Bearer TOKEN` with the token of endpoint.json",
-                code=401,
-                reason="Unauthorized",
-            )
-
-    def _body(self) -> Any:
-        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
-            self.close_connection = True
-            raise Refused("expected a body with a Content-Length", code=411, reason="LengthRequired")
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            self.close_connection = True
-            raise Refused(f"expected at most {MAX_BODY_BYTES} bytes", code=413, reason="RequestEntityTooLarge")
-        raw = self.rfile.read(int(length))
-        try:
-            return json.loads(raw) if raw else None
-        except ValueError as error:
-            raise Refused(f"the body is not JSON: {error}", code=400, reason="BadRequest") from error
-
-    def _content_type(self) -> str:
-        return self.headers.get("Content-Type", "").partition(";")[0].strip()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged: releases poll, and would fill the log."""
-
-
-def _status_of(error: LadingError) -> tuple[int, str]:
-    if isinstance(error, Refused):
-        return error.code, error.reason
-    if isinstance(error, NotFound):
-        return 404, "NotFound"
-    if isinstance(error, Conflict):
-        return 409, "AlreadyExists" if "already exists" in str(error) else "Conflict"
-    if isinstance(error, InvalidInput):
-        return 422, "Invalid"
-    if isinstance(error, StorageError):
-        return 507, "InsufficientStorage"
-    return 500, "InternalError"
-
-
-def _failure(message: str, code: int, reason: str) -> Object:
-    """A Kubernetes Status object."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Status",
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
-    }
+def _not_allowed(request: Request) -> Refused:
+    return Refused(f"{request.method} is not allowed on {request.path}", code=405, reason="MethodNotAllowed")

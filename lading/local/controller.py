@@ -7,10 +7,13 @@ revision of the new split is ready, so a new split, a slow start or a failing re
 import logging
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from lading.errors import LadingError
 from lading.local import ports, process
+from lading.local.collecting import remove_log, remove_unpacked, superfluous
+from lading.local.conditions import Outcome, revision_status, service_status
+from lading.local.images import Host
 from lading.local.objects import (
     API_VERSION,
     CONFIGURATION_LABEL,
@@ -29,9 +32,8 @@ from lading.local.objects import (
 )
 from lading.local.router import Router
 from lading.local.runner import Runner, State
-from lading.local.state import Layout
 from lading.local.store import Store
-from lading.local.traffic import Line, ports_in, resolve, revisions_of, shares, status_of, url_of
+from lading.local.traffic import Line, ports_in, resolve, revisions_of, shares
 from lading.wait import Deadline
 
 _LOG = logging.getLogger(__name__)
@@ -47,18 +49,18 @@ class Controller:
     Args:
         store: The objects.
         router: Gets the routes.
-        layout: Where images, logs and process records are.
-        env: The environment that every process gets, under its image's.
+        host: This machine.
     """
 
-    def __init__(self, store: Store, router: Router, layout: Layout, env: Mapping[str, str]) -> None:
-        self._store, self._router, self._layout, self._env = store, router, layout, env
+    def __init__(self, store: Store, router: Router, host: Host) -> None:
+        self._store, self._router, self._host, self._layout = store, router, host, host.layout
         self._runners: dict[str, Runner] = {}
         self._routed: dict[Key, dict[str, int]] = {}
         self._seen: dict[Key, int] = {}
         self._queue: queue.SimpleQueue[Key | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._main, name="controller", daemon=True)
-        store.subscribe(lambda plural, key: self._queue.put(key) if plural == SERVICES else None)
+        self._ending: list[Runner] = []
+        store.subscribe(self._noticed)
 
     def start(self) -> None:
         """Take up what the store holds, and go on from there."""
@@ -71,21 +73,31 @@ class Controller:
         for record in self._layout.processes.glob("*.json"):
             if record.stem not in self._runners and (left := process.adopt(record)):
                 left.end()
+        self._remove_unpacked()
         self._thread.start()
 
     def stop(self) -> None:
         """End every process; the store stays as it is."""
         self._queue.put(None)
         self._thread.join()
-        for runner in self._runners.values():
+        for runner in (*self._runners.values(), *self._ending):
             runner.finish(drain_seconds=_STOP_DRAIN_SECONDS)
         deadline = Deadline.after(_STOP_SECONDS)
-        for runner in self._runners.values():
+        for runner in (*self._runners.values(), *self._ending):
             runner.join(deadline)
 
     def runner_of(self, revision: Object) -> Runner | None:
         """The runner of a revision."""
         return self._runners.get(revision["metadata"]["uid"])
+
+    def _noticed(self, plural: str, key: Key) -> None:
+        """An object was written or deleted: have its service looked at."""
+        if plural == SERVICES:
+            self._queue.put(key)
+        elif self._store.find(plural, key) is None:
+            for runner in tuple(self._runners.values()):
+                if runner.key == key:
+                    self._queue.put(runner.service)
 
     def _main(self) -> None:
         while (key := self._queue.get()) is not None:
@@ -140,7 +152,9 @@ class Controller:
         for revision in revisions.values():
             self._revision_status(revision, self._runner(revision))
         ended = {name: states[name].message for name in (*failed, *crashing)}
-        self._service_status(service, latest, in_force, settled=settled, failed=failed, ended=ended)
+        outcome = Outcome(latest, settled, tuple(failed), ended)
+        self._store.update_status(SERVICES, key, service_status(service, outcome, in_force, self._routed.get(key)))
+        self._collect(key)
 
     def _follow_generation(self, service: Object, wanted: tuple[Line, ...], revisions: Mapping[str, Object]) -> None:
         """What was asked for changed: a revision that failed and is asked for again gets another try."""
@@ -185,10 +199,11 @@ class Controller:
     def _runner(self, revision: Object) -> Runner:
         uid, key = revision["metadata"]["uid"], service_key(revision)
         if uid not in self._runners:
+            spec = revision["spec"]
+            self._router.limit(uid, concurrency=spec["containerConcurrency"], seconds=spec["timeoutSeconds"])
             self._runners[uid] = Runner(
                 revision,
-                layout=self._layout,
-                env=self._env,
+                host=self._host,
                 backends=self._router,
                 changed=lambda: self._queue.put(key),
             )
@@ -208,59 +223,9 @@ class Controller:
         self._routed[key] = {"": taken[""], **{line.tag: taken[line.tag] for line in lines if line.tag}}
 
     def _revision_status(self, revision: Object, runner: Runner) -> None:
-        healthy, reason = _health(runner.state)
-        conditions = [
-            condition("Ready", healthy, reason, runner.message),
-            condition("ContainerHealthy", healthy, reason, runner.message),
-            condition("ResourcesAvailable", True if healthy else None),
-        ]
-        before = revision.get("status", {}).get("conditions", [])
-        log = self._layout.log(revision["metadata"]["namespace"], revision["metadata"]["name"])
-        status = {"observedGeneration": 1, "conditions": with_times(conditions, before), "logUrl": log.as_uri()}
-        self._store.update_status(REVISIONS, key_of(revision), status)
-
-    def _service_status(
-        self,
-        service: Object,
-        latest: str,
-        lines: tuple[Line, ...],
-        *,
-        settled: bool,
-        failed: list[str],
-        ended: Mapping[str, str],
-    ) -> None:
-        """Write the status.
-
-        Args:
-            service: As it was read.
-            latest: The newest revision.
-            lines: The split in force.
-            settled: Whether the split that was asked for is in force.
-            failed: Revisions that keep it from being so.
-            ended: For these, and for those in force that crash, what they died of.
-        """
-        key, old = key_of(service), service.get("status", {})
-        message = "; ".join(f'Revision "{name}" failed: {why}' for name, why in ended.items())
-        changed = False if failed else True if settled else None
-        reason = "RevisionFailed" if ended else "" if settled else "Deploying"
-        conditions = [
-            condition("Ready", False if ended else changed, reason, message),
-            condition("ConfigurationsReady", changed, reason if changed is not True else "", message if failed else ""),
-            condition("RoutesReady", True if settled else None),
-        ]
-        status: Object = {
-            "observedGeneration": service["metadata"]["generation"],
-            "conditions": with_times(conditions, old.get("conditions", [])),
-            "latestCreatedRevisionName": latest,
-        }
-        if settled:
-            status["latestReadyRevisionName"] = latest
-        elif old.get("latestReadyRevisionName"):
-            status["latestReadyRevisionName"] = old["latestReadyRevisionName"]
-        if key in self._routed:
-            url = url_of(self._routed[key][""])
-            status |= {"url": url, "address": {"url": url}, "traffic": status_of(lines, self._routed[key])}
-        self._store.update_status(SERVICES, key, status)
+        key = key_of(revision)
+        log = self._layout.log(key.namespace, key.name)
+        self._store.update_status(REVISIONS, key, revision_status(revision, runner.state, runner.message, log))
 
     def _problem(self, key: Key, message: str) -> None:
         """Say in the status that the service could not be worked on."""
@@ -277,6 +242,21 @@ class Controller:
         except LadingError as error:  # a full disk: the log has it, and the next try says it again
             _LOG.warning("service %s: its status cannot be written: %s", key, error)
 
+    def _collect(self, key: Key) -> None:
+        """Remove the revisions of a service that nobody would miss, and end those that somebody deleted."""
+        with self._store.lock:  # nobody can give one of them traffic meanwhile
+            service, revisions = self._store.find(SERVICES, key), self._revisions(key)
+            old = superfluous(service, revisions) if service else []
+            for revision in old:
+                self._store.delete(REVISIONS, key_of(revision))
+                remove_log(self._layout, revision)
+        kept = {revision["metadata"]["uid"] for revision in revisions} - {r["metadata"]["uid"] for r in old}
+        gone = [runner for uid, runner in self._runners.items() if runner.service == key and uid not in kept]
+        for runner in gone:
+            self._finish(runner)
+        if gone:
+            self._remove_unpacked()
+
     def _clean_up(self, key: Key) -> None:
         """The service was deleted: end what belonged to it."""
         for port in self._routed.pop(key, {}).values():
@@ -284,19 +264,26 @@ class Controller:
         self._seen.pop(key, None)
         for revision in self._revisions(key):
             self._store.delete(REVISIONS, key_of(revision))
-            runner = self._runners.pop(revision["metadata"]["uid"], None)
-            if runner:
-                runner.finish()
+        self._collect(key)
+
+    def _finish(self, runner: Runner) -> None:
+        """End the process of a revision that is no more."""
+        runner.finish()
+        self._ending.append(self._runners.pop(runner.uid))
+
+    def _remove_unpacked(self) -> None:
+        for runner in self._ending:
+            if runner.over:
+                self._router.forget(runner.uid)
+        self._ending = [runner for runner in self._ending if not runner.over]
+
+        def used() -> Iterator[str]:
+            yield from (runner.image for runner in self._ending)
+            yield from (revision["spec"]["containers"][0]["image"] for revision in self._store.list(REVISIONS))
+
+        remove_unpacked(self._layout, used())
 
 
 def _crashes(name: str, runner: Runner, old: frozenset[str]) -> bool:
     """Whether a revision that is not in force yet crashes again and again."""
     return runner.state is State.FAILING and name not in old
-
-
-def _health(state: State) -> tuple[bool | None, str]:
-    if state is State.READY:
-        return True, ""
-    if state in (State.FAILED, State.FAILING):
-        return False, "ContainerFailed" if state is State.FAILED else "CrashLoop"
-    return (None, "Stopped") if state is State.STOPPED else (None, "Deploying")

@@ -11,6 +11,7 @@ from lading.errors import DeadlineExceeded, LadingError, ServiceUnreachable
 from lading.files import write_atomic
 from lading.http import Client
 from lading.local import logs
+from lading.local.engines import drop_images
 from lading.local.locks import holder
 from lading.local.objects import API_VERSION, REVISIONS, SERVICE_LABEL, SERVICES, Object, condition_of
 from lading.local.process import adopt
@@ -79,6 +80,7 @@ def stop(state: Path, *, deadline: Deadline, purge: bool = False) -> bool:
             process.end()
             ran = True
     if purge:
+        drop_images(layout, frozenset())
         shutil.rmtree(state, ignore_errors=True)
     return ran
 

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lading.errors import RevisionFailed
 from lading.files import storage_errors, write_atomic
+from lading.local.engines import Launch
 from lading.wait import Deadline
 
 KILL_SECONDS = 10.0
@@ -31,6 +31,8 @@ class Record:
     identity: str
     """Tells the process from a later one with the same pid."""
     port: int
+    cleanup: tuple[str, ...] = ()
+    """A command to run when it has ended: what a container engine keeps beyond the process."""
 
 
 class Process:
@@ -67,23 +69,25 @@ class Process:
         deadline = Deadline.after(seconds)
         if self.alive():
             _signal(self.pid, signal.SIGTERM)
-            while self.alive() and not deadline.passed:
+            # A worker may take longer than its parent; and what bwrap runs, longer than bwrap.
+            while (self.alive() or _group_lives(self.pid)) and not deadline.passed:
                 deadline.sleep(0.02)
             _signal(self.pid, signal.SIGKILL)
             while self.alive():
                 time.sleep(0.02)
         elif self._child is not None:  # workers may outlive their parent; an adopted pid may be another's by now
             _signal(self.pid, signal.SIGKILL)
+        if self._record.cleanup:
+            _clean_up(self._record.cleanup)
         self._path.unlink(missing_ok=True)
 
 
-def start(command: tuple[str, ...], *, directory: Path, env: Mapping[str, str], log: Path, record: Path) -> Process:
-    """Start a process in a session of its own; ``env`` must hold its ``PORT``.
+def start(launch: Launch, *, port: int, log: Path, record: Path) -> Process:
+    """Start a process in a session of its own.
 
     Args:
-        command: Program and arguments.
-        directory: Where it starts.
-        env: All of its environment.
+        launch: What to run, and all of its environment.
+        port: Where it will answer.
         log: Its output is appended there.
         record: Written before the program begins.
 
@@ -94,19 +98,19 @@ def start(command: tuple[str, ...], *, directory: Path, env: Mapping[str, str], 
     with storage_errors(log), log.open("ab") as output:
         try:
             child = subprocess.Popen(
-                ["/bin/sh", "-c", _GATE, "sh", *command],
-                cwd=directory,
-                env=dict(env),
+                ["/bin/sh", "-c", _GATE, "sh", *launch.command],
+                cwd=launch.directory,
+                env=dict(launch.env),
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
-            raise RevisionFailed(f"cannot start a process in {directory}: {error}") from error
+            raise RevisionFailed(f"cannot start a process in {launch.directory}: {error}") from error
     assert child.stdin is not None
     try:
-        written = Record(child.pid, identity(child.pid) or "", int(env["PORT"]))
+        written = Record(child.pid, identity(child.pid) or "", port, launch.cleanup)
         write_atomic(record, json.dumps(asdict(written)), mode=0o600)
     except BaseException:
         child.stdin.close()
@@ -121,13 +125,16 @@ def start(command: tuple[str, ...], *, directory: Path, env: Mapping[str, str], 
 def adopt(path: Path) -> Process | None:
     """The process of a record, if it still runs; a record without one is removed."""
     try:
-        record = Record(**json.loads(path.read_bytes()))
+        body = json.loads(path.read_bytes())
+        record = Record(**{**body, "cleanup": tuple(body.get("cleanup", ()))})
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
         path.unlink()
         return None
     if not record.identity or identity(record.pid) != record.identity:
+        if record.cleanup:
+            _clean_up(record.cleanup)
         path.unlink(missing_ok=True)
         return None
     return Process(record, path)
@@ -152,3 +159,24 @@ def _signal(pid: int, number: signal.Signals) -> None:
     # On macOS a group of zombies answers EPERM.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+def _group_lives(group: int) -> bool:
+    """Whether any process of a group still runs."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    if sys.platform != "linux":
+        return True
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = path.read_bytes().rpartition(b")")[2].split()  # state, parent, group: see `identity`
+            if int(fields[2]) == group and fields[0] not in (b"Z", b"X"):
+                return True
+    return False
+
+
+def _clean_up(command: tuple[str, ...]) -> None:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=KILL_SECONDS * 3, check=False)

@@ -13,9 +13,13 @@ from typing import Any, TypeVar
 
 from lading.errors import LadingError
 from lading.local import wire
+from lading.local.exchange import Exchange, fail
 
 HOLD_SECONDS = 10.0
 """How long a request waits for a revision that is being restarted."""
+QUEUE_FACTOR = 10
+"""So many requests wait for each that a revision may answer at a time; the next are refused, as Knative's queue-proxy
+does it."""
 
 T = TypeVar("T")
 
@@ -27,6 +31,11 @@ class _Backend:
     port: int = 0
     failure: str = ""
     in_flight: int = 0
+    limit: int = 0
+    """Requests that it answers at a time; 0 for any number."""
+    seconds: float | None = None
+    """How long a request may take, with the time that it waits."""
+    turns: "asyncio.Semaphore | contextlib.nullcontext[None]" = field(default_factory=contextlib.nullcontext)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -66,6 +75,20 @@ class Router:
         """The revision does not answer: requests wait, or fail with ``failure`` when it is given."""
         self._loop.call_soon_threadsafe(self._change, name, 0, failure)
 
+    def limit(self, name: str, *, concurrency: int, seconds: float) -> None:
+        """How much a revision takes; to be said before it is routed to.
+
+        Args:
+            name: The revision.
+            concurrency: Requests that it answers at a time, 0 for any number; others wait, first come, first served.
+            seconds: How long a request may take, with the time that it waits.
+        """
+        self._loop.call_soon_threadsafe(self._limit, name, concurrency, seconds)
+
+    def forget(self, name: str) -> None:
+        """The revision will never answer again."""
+        self._loop.call_soon_threadsafe(self._backends.pop, name, None)
+
     def in_flight(self, name: str) -> int:
         """Requests that the revision is answering, or will be as soon as it can."""
         backend = self._backends.get(name)
@@ -102,6 +125,12 @@ class Router:
         backend.port, backend.failure = port, failure
         backend.changed.set()
         backend.changed = asyncio.Event()
+
+    def _limit(self, name: str, concurrency: int, seconds: float) -> None:
+        backend = self._backends.setdefault(name, _Backend())
+        backend.limit, backend.seconds = concurrency, seconds
+        if concurrency:
+            backend.turns = asyncio.Semaphore(concurrency)
 
     async def _set_route(self, port: int, shares: dict[str, int]) -> None:
         if port in self._routes:
@@ -158,21 +187,33 @@ class Router:
         except wire.BadMessage as error:
             writer.write(wire.error_answer(400, "Bad Request", str(error)))
             return False
-        name = route.pick()
-        backend = self._backends.setdefault(name, _Backend())
+        backend = self._backends.setdefault(route.pick(), _Backend())
+        if backend.limit and backend.in_flight >= backend.limit * (1 + QUEUE_FACTOR):
+            return await fail(writer, 503, "Service Unavailable", f"{backend.in_flight} requests are waiting already")
         backend.in_flight += 1
+        exchange = Exchange(head, reader, writer)
+        limit = asyncio.timeout(backend.seconds)
         try:
-            upstream = await self._connect(backend)
-            if isinstance(upstream, str):
-                writer.write(wire.error_answer(503, "Service Unavailable", upstream, retry_after=True))
-                await writer.drain()
-                return False
-            try:
-                return await _Exchange(head, reader, writer, *upstream).run()
-            finally:
-                upstream[1].close()
+            async with limit, backend.turns:
+                # Who waits long may have gone.
+                return not reader.at_eof() and await self._forward(backend, exchange)
+        except TimeoutError:
+            if limit.expired() and not exchange.begun:
+                words = f"the revision did not answer within {backend.seconds:g} s"
+                await fail(writer, 504, "Gateway Timeout", words)
+            return False
         finally:
             backend.in_flight -= 1
+
+    async def _forward(self, backend: _Backend, exchange: "Exchange") -> bool:
+        """Pass a request on and its answer back; whether the connection may carry another."""
+        upstream = await self._connect(backend)
+        if isinstance(upstream, str):
+            return await fail(exchange.writer, 503, "Service Unavailable", upstream)
+        try:
+            return await exchange.run(*upstream)
+        finally:
+            upstream[1].close()
 
     async def _connect(self, backend: _Backend) -> "tuple[asyncio.StreamReader, asyncio.StreamWriter] | str":
         """A connection to the revision, or why there is none. Nothing was sent yet, so trying again is safe."""
@@ -192,89 +233,3 @@ class Router:
                 return f"the revision did not come back within {HOLD_SECONDS:g} s"
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), max(pause, 0.0))
-
-
-class _Exchange:
-    """One request and its answer, between a client and a revision."""
-
-    def __init__(
-        self,
-        head: wire.Head,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        up_reader: asyncio.StreamReader,
-        up_writer: asyncio.StreamWriter,
-    ) -> None:
-        self._head = head
-        self._reader, self._writer = reader, writer
-        self._up_reader, self._up_writer = up_reader, up_writer
-
-    async def run(self) -> bool:
-        """Whether the client's connection may carry another request."""
-        # An answer may come before the request has been read (413), so both ways run at the same time.
-        sending, answering = asyncio.ensure_future(self._send()), asyncio.ensure_future(self._answer_head())
-        try:
-            await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and self._client_left(sending):
-                # The revision waits for a rest that will not come: unless its connection is closed, both wait for ever.
-                raise wire.BadMessage("the client broke off its request")
-            try:
-                answer = await answering
-            except (wire.BadMessage, ConnectionError) as error:
-                self._writer.write(wire.error_answer(502, "Bad Gateway", f"the revision failed: {error}"))
-                await self._writer.drain()
-                return False
-            framed = await self._answer(answer)
-            return framed and sending.done() and sending.exception() is None and self._keeps_alive()
-        finally:
-            for task in (sending, answering):
-                task.cancel()
-            await asyncio.gather(sending, answering, return_exceptions=True)
-
-    async def _answer_head(self) -> wire.Head:
-        """The head of the revision's answer; interim ones (1xx) are left out."""
-        answer = await wire.read_head(self._up_reader)
-        while answer and answer.start[1].startswith("1"):
-            answer = await wire.read_head(self._up_reader)
-        if answer is None:
-            raise wire.BadMessage("the revision closed the connection without an answer")
-        return answer
-
-    def _client_left(self, sending: "asyncio.Future[None]") -> bool:
-        """Whether the request could not be passed on because of the client; the revision may refuse the rest of it."""
-        return isinstance(sending.exception(), wire.BadMessage) or self._reader.exception() is not None
-
-    async def _send(self) -> None:
-        peer = self._writer.get_extra_info("peername") or ("",)
-        forwarded = ", ".join(filter(None, [self._head.get("x-forwarded-for"), peer[0]]))
-        self._up_writer.write(
-            self._head.encode(("Connection", "close"), ("X-Forwarded-For", forwarded), ("X-Forwarded-Proto", "http"))
-        )
-        if self._head.get("expect").lower() == "100-continue":
-            self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if self._head.chunked:
-            await wire.copy_chunked(self._reader, self._up_writer)
-        elif self._head.length:
-            await wire.copy_exactly(self._reader, self._up_writer, self._head.length)
-        await self._up_writer.drain()
-
-    async def _answer(self, answer: wire.Head) -> bool:
-        """Pass the answer back; whether its end can be told from its head."""
-        bodiless = self._head.start[0] == "HEAD" or answer.start[1] in ("204", "304")
-        framed = bodiless or answer.chunked or answer.length is not None
-        keeps = framed and self._keeps_alive()
-        self._writer.write(answer.encode(("Connection", "keep-alive" if keeps else "close")))
-        if bodiless:
-            pass
-        elif answer.chunked:
-            await wire.copy_chunked(self._up_reader, self._writer)
-        elif answer.length is not None:
-            await wire.copy_exactly(self._up_reader, self._writer, answer.length)
-        else:
-            await wire.copy_to_end(self._up_reader, self._writer)
-        await self._writer.drain()
-        return framed
-
-    def _keeps_alive(self) -> bool:
-        wish = self._head.get("connection").lower()
-        return "close" not in wish and (self._head.start[2] == "HTTP/1.1" or "keep-alive" in wish)

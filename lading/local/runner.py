@@ -10,16 +10,15 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
 from lading.errors import DeadlineExceeded, LadingError, RevisionFailed
 from lading.local import logs, ports, process
-from lading.local.images import prepare
+from lading.local.images import Host, prepare
 from lading.local.objects import PROGRESS_DEADLINE, Object, key_of, parse_duration, service_key
 from lading.local.probe import probe_path, ready
-from lading.local.state import Layout
 from lading.wait import Deadline
 
 _LOG = logging.getLogger(__name__)
@@ -63,8 +62,7 @@ class Runner:
 
     Args:
         revision: The revision object.
-        layout: Where images, logs and process records are.
-        env: The environment that every process gets, under its image's.
+        host: This machine.
         backends: Is told where the process answers.
         changed: Called after every change of state.
     """
@@ -73,20 +71,21 @@ class Runner:
         self,
         revision: Object,
         *,
-        layout: Layout,
-        env: Mapping[str, str],
+        host: Host,
         backends: Backends,
         changed: Callable[[], None],
     ) -> None:
         metadata = revision["metadata"]
         self.uid: str = metadata["uid"]
-        self._revision, self._layout, self._base_env = revision, layout, env
+        self.key, self.service = key_of(revision), service_key(revision)
+        self.image: str = revision["spec"]["containers"][0]["image"]
+        self._revision, self._host = revision, host
         self._backends, self._changed = backends, changed
         self._container: Object = revision["spec"]["containers"][0]
         progress = metadata.get("annotations", {}).get(PROGRESS_DEADLINE, "")
         self._progress_seconds = parse_duration(progress) or PROGRESS_SECONDS
-        self._log = layout.log(metadata["namespace"], metadata["name"])
-        self._record = layout.processes / f"{self.uid}.json"
+        self._log = host.layout.log(metadata["namespace"], metadata["name"])
+        self._record = host.layout.processes / f"{self.uid}.json"
         self.state, self.message, self.restarts = State.STOPPED, "", 0
         self._wanted = self._keep = self._over = self._proven = False
         self._drain_seconds = DRAIN_SECONDS
@@ -119,6 +118,11 @@ class Runner:
         with self._wake:
             self._over, self._wanted, self._drain_seconds = True, False, drain_seconds
             self._wake.notify_all()
+
+    @property
+    def over(self) -> bool:
+        """Whether the process has ended for good."""
+        return not self._thread.is_alive()
 
     def join(self, deadline: Deadline) -> None:
         """Wait until the thread has ended."""
@@ -183,16 +187,10 @@ class Runner:
         return running
 
     def _start(self) -> process.Process:
-        program = prepare(self._layout, self._container)
-        metadata, service = self._revision["metadata"], service_key(self._revision)
-        own = {
-            "PORT": str(ports.pick()),
-            "K_SERVICE": service.name,
-            "K_CONFIGURATION": service.name,
-            "K_REVISION": metadata["name"],
-        }
-        env = {**self._base_env, **program.env, **own}
-        return process.start(program.command, directory=program.directory, env=env, log=self._log, record=self._record)
+        service = self.service.name
+        own = {"PORT": str(ports.pick()), "K_SERVICE": service, "K_CONFIGURATION": service, "K_REVISION": self.key.name}
+        launch = prepare(self._host, self._container, id=self.uid, own=own)
+        return process.start(launch, port=int(own["PORT"]), log=self._log, record=self._record)
 
     def _watch(self, running: process.Process) -> process.Process | None:
         """Return when the process died, or was ended because it is no longer wanted."""

@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 
 from lading.errors import LadingError
 from lading.local import logs
-from lading.local.api import Api, make_server
+from lading.local.access import write_access
+from lading.local.api import Api
 from lading.local.controller import Controller
+from lading.local.images import Host
+from lading.local.listener import make_server
 from lading.local.locks import FileLock
 from lading.local.router import Router
 from lading.local.state import Layout, read_endpoint, write_endpoint
@@ -57,7 +60,7 @@ def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
     router = Router()
     store = Store(layout.objects)
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
-    controller = Controller(store, router, layout, env)
+    controller = Controller(store, router, Host(layout, env, environ))
     controller.start()
     api = _listen(Api(store), layout)
     threading.Thread(target=api.serve_forever, name="api", daemon=True).start()
@@ -84,7 +87,9 @@ def _listen(api: Api, layout: Layout) -> ThreadingHTTPServer:
         server = make_server(api, token=token, port=port)
     except OSError:
         server = make_server(api, token=token, port=0)
-    write_endpoint(layout, LocalEndpoint(f"http://127.0.0.1:{server.server_port}", token, os.getpid()))
+    endpoint = LocalEndpoint(f"http://127.0.0.1:{server.server_port}", token, os.getpid())
+    write_access(layout, endpoint)
+    write_endpoint(layout, endpoint)
     return server
 
 

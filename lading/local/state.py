@@ -12,6 +12,9 @@
     logs/REVISION.log        what a revision's process says
     images/                  OCI image layout, written by the packager
     rootfs/DIGEST/           unpacked images
+    engine                   what runs containers, when it was chosen
+    bundles/ runc/ docker/   what the engines keep
+    access/                  a kubeconfig, and gcloud's token and configuration; 0600
 """
 
 from dataclasses import dataclass
@@ -75,6 +78,21 @@ class Layout:
     def rootfs(self) -> Path:
         """Unpacked images."""
         return self.root / "rootfs"
+
+    @property
+    def engine(self) -> Path:
+        """What runs containers, when it was chosen."""
+        return self.root / "engine"
+
+    @property
+    def docker_images(self) -> Path:
+        """An empty file for each image that docker was given."""
+        return self.root / "docker"
+
+    @property
+    def access(self) -> Path:
+        """What kubectl and gcloud need to be let in."""
+        return self.root / "access"
 
     def log(self, namespace: str, revision: str) -> Path:
         """The log of a revision. Names hold no dot, so namespaces cannot clash."""

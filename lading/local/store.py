@@ -10,14 +10,33 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from lading.errors import Conflict, NotFound, StorageError
+from lading.errors import Conflict, LadingError, NotFound, StorageError
 from lading.files import storage_errors, write_atomic
 from lading.local.objects import Key, Object, key_of, now
 
 _LOG = logging.getLogger(__name__)
+
+_EVENTS = 1000
+
+
+class Expired(LadingError):
+    """Changes since a version are asked for that are no longer known: list the objects anew."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of an object, as a watch tells it."""
+
+    type: str
+    """``ADDED``, ``MODIFIED`` or ``DELETED``."""
+    plural: str
+    body: Object
+    """The object after the change; with ``DELETED`` as it was, at the version of the deletion."""
 
 
 class Store:
@@ -34,10 +53,13 @@ class Store:
         self._listeners: list[Callable[[str, Key], None]] = []
         self.lock = threading.RLock()
         """Held over a read and the write that rests on it."""
+        self._changed = threading.Condition(self.lock)
+        self._events: deque[Event] = deque()
         self._load()
         # Versions must never repeat, also when the newest object was deleted before a restart: start from the clock.
-        newest = max((int(o["metadata"]["resourceVersion"]) for o in self._objects.values()), default=0)
+        newest = max((version_of(o) for o in self._objects.values()), default=0)
         self._version = max(newest, time.time_ns() // 1_000_000)
+        self._forgotten = self._version  # changes up to here cannot be told
 
     def subscribe(self, listener: Callable[[str, Key], None]) -> None:
         """Call ``listener(plural, key)`` after every write."""
@@ -61,6 +83,10 @@ class Store:
         with self.lock:
             return copy.deepcopy(self._objects.get((plural, key)))
 
+    def unreadable(self, plural: str, key: Key) -> bool:
+        """Whether there is an object whose file cannot be read."""
+        return (plural, key) in self._unreadable
+
     def list(self, plural: str, namespace: str | None = None) -> list[Object]:
         """All objects of a kind, by name; of every namespace when none is given."""
         with self.lock:
@@ -76,8 +102,26 @@ class Store:
         with self.lock:
             return str(self._version)
 
-    def create(self, plural: str, body: Object) -> Object:
-        """Add an object.
+    def changes(self, plural: str, since: int, *, seconds: float) -> tuple[tuple[Event, ...], int]:
+        """What happened to the objects of a kind, and the version up to which this tells it.
+
+        Args:
+            plural: The kind.
+            since: Only later changes count.
+            seconds: How long to wait for any change at all.
+
+        Raises:
+            Expired: it is not known what happened since then.
+        """
+        with self._changed:
+            if since < self._forgotten:
+                raise Expired(f"the changes since version {since} are no longer known; list the objects anew")
+            self._changed.wait_for(lambda: self._version > since, timeout=seconds)
+            found = tuple(e for e in self._events if e.plural == plural and version_of(e.body) > since)
+            return copy.deepcopy(found), self._version
+
+    def create(self, plural: str, body: Object, *, dry_run: bool = False) -> Object:
+        """Add an object; with ``dry_run`` only say what would be added.
 
         Raises:
             Conflict: there is one of this name.
@@ -89,10 +133,10 @@ class Store:
             if (plural, key) in self._objects:
                 raise Conflict(f'{plural}.serving.knative.dev "{key.name}" already exists', status=409)
             given = {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": now()}
-            return self._write(plural, {**body, "metadata": {**body["metadata"], **given}})
+            return self._write(plural, {**body, "metadata": {**body["metadata"], **given}}, dry_run=dry_run)
 
-    def update(self, plural: str, body: Object) -> Object:
-        """Change metadata and specification of an object; its status stays.
+    def update(self, plural: str, body: Object, *, dry_run: bool = False) -> Object:
+        """Change metadata and specification of an object; its status stays. With ``dry_run`` only say what it would be.
 
         Raises:
             NotFound: there is none of this name.
@@ -108,12 +152,13 @@ class Store:
                     "has been modified; please apply your changes to the latest version and try again",
                     status=409,
                 )
-            kept = {name: old["metadata"][name] for name in ("uid", "creationTimestamp", "generation")}
+            given = ("uid", "creationTimestamp", "generation", "resourceVersion")
+            kept = {name: old["metadata"][name] for name in given}
             if body["spec"] != old["spec"]:
                 kept["generation"] += 1
-            return self._write(
-                plural, {**body, "metadata": {**body["metadata"], **kept}, "status": old.get("status", {})}
-            )
+            new = {**body, "metadata": {**body["metadata"], **kept}, "status": old.get("status", {})}
+            # What changes nothing is not written, so that it wakes nobody. Source: Kubernetes API conventions.
+            return old if new == old else self._write(plural, new, dry_run=dry_run)
 
     def update_status(self, plural: str, key: Key, status: Object) -> None:
         """Change the status of an object; nothing is written when it is the same, or the object is gone.
@@ -137,18 +182,29 @@ class Store:
             with storage_errors(path):
                 path.unlink(missing_ok=True)
             self._unreadable.pop((plural, key), None)
-            if self._objects.pop((plural, key), None) is not None:
+            if (body := self._objects.pop((plural, key), None)) is not None:
                 self._version += 1
+                self._tell("DELETED", plural, _at_version(body, self._version))
         self._notify(plural, key)
 
-    def _write(self, plural: str, body: Object) -> Object:
+    def _write(self, plural: str, body: Object, *, dry_run: bool = False) -> Object:
         version = self._version + 1
-        body = copy.deepcopy({**body, "metadata": {**body["metadata"], "resourceVersion": str(version)}})
+        body = copy.deepcopy(_at_version(body, version))
+        if dry_run:
+            return body
         key = key_of(body)
         write_atomic(self._path(plural, key), json.dumps(body, indent=1), mode=0o600)
+        known = (plural, key) in self._objects
         self._objects[plural, key], self._version = body, version
+        self._tell("MODIFIED" if known else "ADDED", plural, body)
         self._notify(plural, key)
         return copy.deepcopy(body)
+
+    def _tell(self, kind: str, plural: str, body: Object) -> None:
+        self._events.append(Event(kind, plural, body))
+        if len(self._events) > _EVENTS:
+            self._forgotten = version_of(self._events.popleft().body)
+        self._changed.notify_all()
 
     def _notify(self, plural: str, key: Key) -> None:
         for listener in self._listeners:
@@ -171,9 +227,18 @@ class Store:
             plural, key = path.parent.name, Key(path.parent.parent.name, path.stem)
             try:
                 body = json.loads(path.read_bytes())
-                if key_of(body) != key or not int(body["metadata"]["resourceVersion"]):
+                if key_of(body) != key or not version_of(body):
                     raise ValueError("it describes another object")
                 self._objects[plural, key] = body
             except (OSError, ValueError, KeyError, TypeError) as error:
                 self._unreadable[plural, key] = f"the stored object {path} cannot be read ({error!r})"
                 _LOG.error("%s", self._unreadable[plural, key])
+
+
+def version_of(body: Object) -> int:
+    """The version of an object's last write."""
+    return int(body["metadata"]["resourceVersion"])
+
+
+def _at_version(body: Object, version: int) -> Object:
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": str(version)}}

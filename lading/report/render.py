@@ -4,12 +4,13 @@ from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lading.releases import Promotion, SmokeReport
 from lading.report.curl import curl_command
 from lading.report.evaluation import view_evaluation
 from lading.report.picture import find_picture
 from lading.report.scan import view_scan
 from lading.report.smoke import view_smoke
-from lading.results import EvaluationReport, Promotion, RunReport, ScanReport, SmokeReport, Verdict
+from lading.results import EvaluationReport, RunReport, ScanReport, Verdict
 from lading.values import ImageRef
 
 _MOST_COMMAND_CHARACTERS = 20_000

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from lading.releases import SmokeAnswer, SmokeReport
 from lading.report.picture import Picture, find_picture
-from lading.results import SmokeAnswer, SmokeReport
 
 MOST_PICTURES = 24
 _MOST_LISTED = 24

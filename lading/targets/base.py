@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from lading.errors import InvalidReference
-from lading.results import Candidate, TrafficTarget
+from lading.releases import Candidate, TrafficTarget
 from lading.targets.door import Door
 from lading.targets.settings import Settings
 from lading.wait import Deadline

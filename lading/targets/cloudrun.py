@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lading.errors import Conflict, NotFound
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.advice import ExplainedClient, cloud_run_advice
 from lading.targets.dialects import CloudRun
 from lading.targets.door import Door, HttpDoor

@@ -69,7 +69,7 @@ class Local(Dialect):
     """The embedded target."""
 
     capabilities = Capabilities(
-        settings=frozenset({"env", "startup_seconds"}),
+        settings=frozenset({"env", "concurrency", "timeout_seconds", "startup_seconds"}),
         candidate="by the URL of its tag",
         public=False,
         private=False,
@@ -80,7 +80,7 @@ class Local(Dialect):
         """See ``Dialect.template``."""
         return {
             "metadata": {"annotations": {PROGRESS_DEADLINE: f"{settings.startup_seconds}s"}},
-            "spec": {"containers": [{**_container(image, settings), "readinessProbe": _READY}]},
+            "spec": _spec({**_container(image, settings), "readinessProbe": _READY}, settings),
         }
 
 

@@ -17,7 +17,7 @@ from lading.errors import (
     ServiceUnreachable,
 )
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.advice import ExplainedClient
 from lading.targets.base import Capabilities, Change, Rollout, ServiceState, remembered
 from lading.targets.dialects import Dialect, propose_marks, settle_marks

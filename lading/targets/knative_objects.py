@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import Change, Rollout, ServiceState
 
 API_VERSION = "serving.knative.dev/v1"

@@ -22,7 +22,7 @@ from lading.local.lifecycle import start, stop
 from lading.observe import Limits, Questions
 from lading.oci.layout import ImageStore
 from lading.promote import check_steps, split_at
-from lading.results import RolloutReport, TrafficTarget
+from lading.releases import RolloutReport, TrafficTarget
 from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.targets.base import Phase, Target

@@ -5,9 +5,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tiny_target import ROOT, Local, ask, condition, gone, make_image, send
+from tiny_target import ROOT, Local, ask, condition, gone, send
 
-from lading.local.state import Layout
 from lading.wait import Deadline, poll
 
 
@@ -78,13 +77,6 @@ def test_a_failing_revision_says_why_and_the_old_one_serves(local: Local) -> Non
 
     service = local.apply(local.service("shop", "c"))
     assert ask(service["status"]["url"])["revision"] == "shop-c"
-
-
-def test_an_image_that_needs_a_container_runtime_is_refused_in_words(local: Local, tmp_path: Path) -> None:
-    local.image = make_image(Layout(local.state), tmp_path / "container", runtime="container")
-    local.call("POST", f"{ROOT}/services", local.service("shop"))
-
-    assert "docker, bwrap or runc" in condition(local.settled("shop", "False"))["message"]
 
 
 def test_an_image_that_is_not_in_the_store_is_named(local: Local) -> None:

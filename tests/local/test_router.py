@@ -123,3 +123,55 @@ def free_router() -> Iterator[Router]:
     router = Router()
     yield router
     router.stop()
+
+
+def read_head(connection: socket.socket) -> bytes:
+    got = b""
+    while b"\r\n\r\n" not in got and (piece := connection.recv(4096)):
+        got += piece
+    return got
+
+
+def test_a_revision_gets_no_more_requests_than_it_takes_and_the_others_wait_in_order(free_router: Router) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        backend.settimeout(10)
+        front = ports.pick()
+        free_router.limit("r", concurrency=1, seconds=60)
+        free_router.route(front, {"r": 100})
+        free_router.up("r", backend.getsockname()[1])
+        clients = [socket.create_connection(("127.0.0.1", front), timeout=15) for _ in range(12)]
+        for number, client in enumerate(clients[:11]):
+            client.sendall(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+            poll(
+                lambda n=number: True if free_router.in_flight("r") == n + 1 else None,
+                deadline=Deadline.after(5),
+                what="the request to arrive",
+            )
+        clients[11].sendall(b"GET /11 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert clients[11].recv(4096).startswith(b"HTTP/1.1 503 ")
+
+        clients[3].close()  # it waits no more, and its request must not reach the revision
+        for number in (0, 1, 2, 4, 5, 6, 7, 8, 9, 10):
+            accepted, _ = backend.accept()
+            with accepted:
+                assert read_head(accepted).startswith(b"GET /%d " % number)
+                accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                assert clients[number].recv(4096).startswith(b"HTTP/1.1 200 OK")
+        for client in clients:
+            client.close()
+
+
+def test_a_request_that_takes_too_long_is_answered_for_the_revision(free_router: Router) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as backend:
+        front = ports.pick()
+        free_router.limit("r", concurrency=0, seconds=0.3)
+        free_router.route(front, {"r": 100})
+        free_router.up("r", backend.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", front), timeout=15) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            accepted, _ = backend.accept()
+            with accepted:
+                assert client.recv(4096).startswith(b"HTTP/1.1 504 ")
+                assert read_head(accepted).startswith(b"GET / ")
+                assert accepted.recv(1) == b""
+        assert free_router.in_flight("r") == 0

@@ -7,20 +7,9 @@ from typing import Any
 
 import pytest
 
+from lading.releases import Candidate, Promotion, SmokeAnswer, SmokeReport, TrafficTarget
 from lading.report import render_run, render_verdict
-from lading.results import (
-    Candidate,
-    ClassScore,
-    EvaluationReport,
-    Example,
-    PackagedImage,
-    Promotion,
-    RunReport,
-    SmokeAnswer,
-    SmokeReport,
-    StepRecord,
-    TrafficTarget,
-)
+from lading.results import ClassScore, EvaluationReport, Example, PackagedImage, RunReport, StepRecord
 from lading.values import Check
 
 IMAGE = "lading.local/shop@sha256:" + "a" * 64

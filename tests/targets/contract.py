@@ -23,7 +23,7 @@ import pytest
 from lading.deploy import deploy_candidate
 from lading.errors import Conflict, InvalidInput, LadingError, NotFound, RevisionFailed, RolloutInProgress
 from lading.promote import promote_candidate
-from lading.results import Candidate, Promotion, SmokeReport, TrafficTarget
+from lading.releases import Candidate, Promotion, SmokeReport, TrafficTarget
 from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.smoke import smoke_test

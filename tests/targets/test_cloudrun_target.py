@@ -17,7 +17,7 @@ from local_place import LocalPlace
 
 from lading.errors import AccessDenied, QuotaExceeded, RemoteError, RevisionFailed, ServiceUnreachable
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import Phase, Rollout, Target
 from lading.targets.connect import connect
 from lading.targets.dialects import Knative

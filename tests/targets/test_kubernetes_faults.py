@@ -13,7 +13,7 @@ from kubernetes_place import KubernetesPlace, patch, releases, server_of, the
 
 from lading.errors import AccessDenied, Conflict, InvalidInput, RevisionFailed
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import Phase
 from lading.targets.kubernetes.target import KubernetesTarget
 from lading.wait import poll

@@ -9,7 +9,7 @@ from fakes.kubernetes_schema import schema_of, type_problems, unknown_fields
 
 from lading.errors import InvalidInput
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.kubernetes.api import DEPLOYMENT, Cluster
 from lading.targets.kubernetes.objects import GRACE_SECONDS, PRE_STOP_SECONDS, Scale, around, revision_of
 from lading.targets.kubernetes.replicas import pods_for, split_of

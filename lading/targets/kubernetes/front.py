@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lading.errors import DeadlineExceeded
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.kubernetes.api import SERVICE, Cluster, Kind, Object
 from lading.targets.kubernetes.objects import PORTS, REVISION_LABEL, Scale, selector
 from lading.targets.kubernetes.pods import ready_pods, revisions_of

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lading.errors import AccessDenied, Conflict, InvalidInput
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import CANDIDATE_TAG, Change, Rollout, ServiceState
 from lading.targets.kubernetes.api import HTTP_ROUTE, SERVICE, TRAFFIC_MANAGER, Cluster, Object
 from lading.targets.kubernetes.front import SPLIT_ANNOTATION, Front

@@ -6,7 +6,7 @@ So the shares are those of the pods, and only approximately those of the request
 from collections.abc import Mapping
 
 from lading.errors import InvalidInput
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.kubernetes.objects import Scale
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lading.errors import InvalidInput, LadingError, NotFound
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.kubernetes.api import GATEWAY, HTTP_ROUTE, Cluster, Object
 from lading.targets.kubernetes.objects import Scale
 from lading.wait import Deadline, poll

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from lading.errors import InvalidInput, NotFound, RemoteError, RevisionFailed
 from lading.http import Client
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import CANDIDATE_TAG, Capabilities, Phase, Rollout, ServiceState, remembered
 from lading.targets.door import HttpDoor
 from lading.targets.kubernetes.api import Cluster, Object

@@ -3,7 +3,7 @@
 import contextlib
 
 from lading.errors import Conflict
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.vertex.door import url_of
 from lading.targets.vertex.endpoints import Endpoints
 from lading.targets.vertex.models import Version

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import Change, Rollout, ServiceState
 from lading.targets.vertex.models import Version
 

@@ -26,7 +26,7 @@ from lading.errors import (
     QuotaExceeded,
     RevisionFailed,
 )
-from lading.results import TrafficTarget
+from lading.releases import TrafficTarget
 from lading.targets.base import LEASE_SECONDS, Capabilities, Phase, Rollout, ServiceState, remembered
 from lading.targets.settings import Settings
 from lading.targets.vertex.candidate import Candidates

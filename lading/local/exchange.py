@@ -1,0 +1,121 @@
+"""One request and its answer, passed on both ways at the same time without being held."""
+
+import asyncio
+
+from lading.local import wire
+
+_SMALL_BYTES = 65536
+
+
+class Exchange:
+    """One request and its answer, between a client and a revision.
+
+    Args:
+        head: Of the request.
+        reader: The client's connection, after the head.
+        writer: The client's connection.
+    """
+
+    def __init__(self, head: wire.Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        self.begun = False
+        """Whether the client has got a part of the answer."""
+        self._head, self._reader = head, reader
+
+    async def run(self, up_reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> bool:
+        """Pass the request on and the answer back; whether the client's connection may carry another request.
+
+        Raises:
+            BadMessage: one of the two breaks off.
+            ConnectionError: as above.
+        """
+        self._up_reader, self._up_writer = up_reader, up_writer
+        if not self._head.chunked and not self._head.get("expect") and (self._head.length or 0) <= _SMALL_BYTES:
+            return await self._run_small()
+        # An answer may come before the request has been read (413), so both ways run at the same time.
+        sending, answering = asyncio.ensure_future(self._send()), asyncio.ensure_future(self._answer_head())
+        try:
+            await asyncio.wait((sending, answering), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and self._client_left(sending):
+                # The revision waits for a rest that will not come: unless its connection is closed, both wait for ever.
+                raise wire.BadMessage("the client broke off its request")
+            try:
+                answer = await answering
+            except (wire.BadMessage, ConnectionError) as error:
+                return await fail(self.writer, 502, "Bad Gateway", f"the revision failed: {error}")
+            framed = await self._answer(answer)
+            return framed and sending.done() and sending.exception() is None and self._keeps_alive()
+        finally:
+            for task in (sending, answering):
+                task.cancel()
+            await asyncio.gather(sending, answering, return_exceptions=True)
+
+    async def _run_small(self) -> bool:
+        """As ``run``, one way after the other: most requests are small, and two tasks cost more than they bring."""
+        try:
+            body = await self._reader.readexactly(self._head.length or 0)
+        except asyncio.IncompleteReadError as error:
+            raise wire.BadMessage("the client broke off its request") from error
+        try:
+            self._up_writer.write(self._request_head() + body)
+            answer = await self._answer_head()
+        except (wire.BadMessage, ConnectionError) as error:
+            return await fail(self.writer, 502, "Bad Gateway", f"the revision failed: {error}")
+        return await self._answer(answer) and self._keeps_alive()
+
+    async def _answer_head(self) -> wire.Head:
+        """The head of the revision's answer; interim ones (1xx) are left out."""
+        answer = await wire.read_head(self._up_reader)
+        while answer and answer.start[1].startswith("1"):
+            answer = await wire.read_head(self._up_reader)
+        if answer is None:
+            raise wire.BadMessage("the revision closed the connection without an answer")
+        return answer
+
+    def _client_left(self, sending: "asyncio.Future[None]") -> bool:
+        """Whether the request could not be passed on because of the client; the revision may refuse the rest of it."""
+        return isinstance(sending.exception(), wire.BadMessage) or self._reader.exception() is not None
+
+    def _request_head(self) -> bytes:
+        peer = self.writer.get_extra_info("peername") or ("",)
+        forwarded = ", ".join(filter(None, [self._head.get("x-forwarded-for"), peer[0]]))
+        return self._head.encode(("Connection", "close"), ("X-Forwarded-For", forwarded), ("X-Forwarded-Proto", "http"))
+
+    async def _send(self) -> None:
+        self._up_writer.write(self._request_head())
+        if self._head.get("expect").lower() == "100-continue":
+            self.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._head.chunked:
+            await wire.copy_chunked(self._reader, self._up_writer)
+        elif self._head.length:
+            await wire.copy_exactly(self._reader, self._up_writer, self._head.length)
+        await self._up_writer.drain()
+
+    async def _answer(self, answer: wire.Head) -> bool:
+        """Pass the answer back; whether its end can be told from its head."""
+        bodiless = self._head.start[0] == "HEAD" or answer.start[1] in ("204", "304")
+        framed = bodiless or answer.chunked or answer.length is not None
+        keeps = framed and self._keeps_alive()
+        self.begun = True
+        self.writer.write(answer.encode(("Connection", "keep-alive" if keeps else "close")))
+        if bodiless:
+            pass
+        elif answer.chunked:
+            await wire.copy_chunked(self._up_reader, self.writer)
+        elif answer.length is not None:
+            await wire.copy_exactly(self._up_reader, self.writer, answer.length)
+        else:
+            await wire.copy_to_end(self._up_reader, self.writer)
+        await self.writer.drain()
+        return framed
+
+    def _keeps_alive(self) -> bool:
+        wish = self._head.get("connection").lower()
+        return "close" not in wish and (self._head.start[2] == "HTTP/1.1" or "keep-alive" in wish)
+
+
+async def fail(writer: asyncio.StreamWriter, status: int, reason: str, message: str) -> bool:
+    """Answer instead of the revision, and say False: the connection carries no more, as this request is not read."""
+    writer.write(wire.error_answer(status, reason, message, retry_after=status == 503))
+    await writer.drain()
+    return False
