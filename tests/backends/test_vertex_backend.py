@@ -124,6 +124,7 @@ def test_schedules_are_made_listed_paused_fired_and_deleted(server: VertexServer
         backend.delete_schedule(made.id, deadline=soon())
 
 
+@pytest.mark.slow
 def test_the_sdk_itself_takes_the_compiled_release(server: VertexServer, tiny_file: Path) -> None:
     """What a team does without lading: ``aiplatform.PipelineJob`` with the file.
 

@@ -86,6 +86,7 @@ def test_a_release_tells_what_a_user_wants_to_know(home: Path) -> None:
     assert len(service["revisions"]) == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_the_scan_refuses_is_not_packaged(home: Path) -> None:
     """The policy denies what every dense layer has."""
     words = ["--set", "data=fashion", "--set", "service=unsafe", "--set", "repository=lading.local/unsafe"]

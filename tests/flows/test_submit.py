@@ -124,6 +124,7 @@ def test_a_failed_run_shows_the_end_of_the_steps_log(team: Team, compiled: Path,
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_with_cancel_the_run_ends_and_the_service_is_as_before(
     team: Team, compiled: Path, mlp_model: Path
 ) -> None:
