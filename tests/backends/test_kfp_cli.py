@@ -38,6 +38,7 @@ def test_kfp_run_sends_a_compiled_pipeline_and_waits(
     assert "working on aaa" in server.jobs[id].log("work")
 
 
+@pytest.mark.slow
 def test_kfp_run_takes_the_release_pipeline(server: KfpServer, tmp_path: Path) -> None:
     """It begins to run with the parameters that were given; what it does is tested elsewhere."""
     release = Path(__file__).parent.parent.parent / "pipelines" / "compiled" / "release.yaml"

@@ -196,6 +196,7 @@ def test_on_a_terminal_a_table_is_drawn_and_ctrl_c_asks(team: Team, compiled: Pa
     assert "\x1b[7F\x1b[J" in shown  # and the table of seven lines is drawn anew
 
 
+@pytest.mark.slow
 def test_a_recipe_and_its_data_travel_to_vertex(team: Team) -> None:
     """The shipped release pipeline, whole: recipe from a file, data in a bucket, step images by digest."""
     digests = {name: team.registry.put(f"team/{name}", "0.1.0-python3.12") for name in ("steps", "steps-train")}

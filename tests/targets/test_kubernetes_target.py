@@ -38,6 +38,7 @@ class TestByPods(TargetContract):
         made.stop()
 
 
+@pytest.mark.slow
 class TestByWeights(TargetContract):
     values: ClassVar[dict[str, Any]] = {**VALUES, "service_account": "runner"}
 
