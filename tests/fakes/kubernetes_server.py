@@ -206,8 +206,10 @@ class KubernetesServer(ObjectStore):
         if not self.lag_seconds:
             return ready
         with self.lock:
-            seen = [(at, pods) for at, pods in self._seen.get(service, []) if at <= now - self.lag_seconds]
-        return seen[-1][1] if seen else ready
+            past = list(self._seen.get(service, ()))
+        heard = [pods for at, pods in past if at <= now - self.lag_seconds]
+        # What they knew first holds until they hear of more: a Service that is new has no endpoints yet.
+        return heard[-1] if heard else past[0][1] if past else ready
 
     def _discovery(self, path: str) -> Object | None:
         groups = sorted({v[0] for v in self.kinds.values() if "/" in v[0]})
