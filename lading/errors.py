@@ -12,6 +12,7 @@
     │       └── Unsupported         one that asks for what lading, or the engine, does not do
     ├── Rejected                    a verdict was negative and the caller asked to stop for it: exit code 1
     ├── RolloutInProgress           another release holds the service
+    ├── RunInProgress               another run of batch prediction writes to the same output
     ├── NotFound                    a service, revision, image or model that should be there is not
     ├── RemoteError                 a server answered, with an error
     │   ├── Conflict                the object changed since it was read (HTTP 409, 412)
@@ -69,6 +70,10 @@ class Rejected(LadingError):
 
 class RolloutInProgress(LadingError):
     """Another release of the same service has not ended yet."""
+
+
+class RunInProgress(LadingError):
+    """Another run of batch prediction writes to the same output."""
 
 
 class NotFound(LadingError):

@@ -6,6 +6,7 @@ Apart from it because a server needs none of them to start, and Python takes a m
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from lading.batches import BatchReport
 from lading.releases import Candidate, Promotion, SmokeReport
 from lading.values import Check, FileDigest, from_json
 
@@ -293,7 +294,7 @@ class TrainingReport:
     """For each signature ``{"inputs": {NAME: {"dtype", "shape"}}, "outputs": …}``; null is a dimension that varies."""
 
 
-Verdict = EvaluationReport | SmokeReport | ConvertReport | ScanReport | VerifyReport | Promotion
+Verdict = EvaluationReport | SmokeReport | ConvertReport | ScanReport | VerifyReport | Promotion | BatchReport
 
 
 def verdict_from_json(text: str | bytes) -> Verdict:
@@ -303,14 +304,8 @@ def verdict_from_json(text: str | bytes) -> Verdict:
         InvalidInput: the text is not the JSON of a verdict.
     """
     start = (text if isinstance(text, str) else text.decode())[:100]
-    if f'"kind": "{SmokeReport.__name__}"' in start:
-        return from_json(text, SmokeReport)
-    if f'"kind": "{ConvertReport.__name__}"' in start:
-        return from_json(text, ConvertReport)
-    if f'"kind": "{ScanReport.__name__}"' in start:
-        return from_json(text, ScanReport)
-    if f'"kind": "{Promotion.__name__}"' in start:
-        return from_json(text, Promotion)
-    if f'"kind": "{VerifyReport.__name__}"' in start:
-        return from_json(text, VerifyReport)
+    kinds: tuple[type[Verdict], ...] = (SmokeReport, ConvertReport, ScanReport, Promotion, VerifyReport, BatchReport)
+    for kind in kinds:
+        if f'"kind": "{kind.__name__}"' in start:
+            return from_json(text, kind)
     return from_json(text, EvaluationReport)

@@ -92,6 +92,7 @@ ENTRIES = {
     "vertex_resources": Entry(tags=("deployment", "vertex_ai", "artifacts"), after=("deploy",)),
     "settle": Entry(tags=("deployment", "serving", "traffic", "knative"), services=_KNATIVE),
     "rollback": Entry(tags=("deployment", "serving", "traffic", "knative"), services=_KNATIVE),
+    "batch": Entry(tags=("batch_prediction", "tensorflow", "savedmodel"), services=_TENSORFLOW, after=("train",)),
     "reject": Entry(
         tags=("evaluation", "report"), after=("evaluate",), when='evaluate_task.outputs["passed"] == False'
     ),

@@ -10,9 +10,9 @@ from pipelines.catalog import write_catalog
 
 COMPONENTS = (
     "train", "evaluate", "scan", "convert", "package", "package_with_cloud_build", "deploy", "smoke", "promote",
-    "settle", "rollback", "reject", "vertex_resources",
+    "settle", "rollback", "reject", "batch", "vertex_resources",
 )  # fmt: skip
-PIPELINES = ("release",)
+PIPELINES = ("release", "batch")
 
 
 def compile_all(root: Path) -> list[Path]:

@@ -35,6 +35,7 @@ def release(
     steps: str = "100",
     hold_seconds: int = 0,
     public: bool = False,
+    instances: str = "",
 ):
     """Train a model, judge it, scan it, package it, deploy it, ask it, and give it the traffic.
 
@@ -56,6 +57,8 @@ def release(
         steps: Percentages of the traffic that rise to 100, such as 5,25,100; each step is watched.
         hold_seconds: How long each step is watched, at least.
         public: Whether everyone may ask the service once it is promoted.
+        instances: Your own requests, which the candidate has to answer too: the URI of a JSON file with
+            {"instances": [...]} or a list of such. Empty: none.
     """
     undo = settle(service=service, target=target, release_id=RELEASE_ID).set_caching_options(False)
     with dsl.ExitHandler(undo, name="settle-at-exit"):
@@ -87,9 +90,12 @@ def release(
                     target=target,
                     settings=settings,
                     require_signed=require_signed,
+                    steps=steps,
                     release_id=RELEASE_ID,
                 ).set_caching_options(False)
-                smoked = smoke(candidate=deployed.outputs["candidate"], golden=trained.outputs["golden"])
+                smoked = smoke(
+                    candidate=deployed.outputs["candidate"], golden=trained.outputs["golden"], instances=instances
+                )
                 smoked.set_caching_options(False)
                 with dsl.If(smoked.outputs["passed"] == True, name="answers-rightly"):  # noqa: E712
                     promoted = promote(
@@ -98,6 +104,7 @@ def release(
                         steps=steps,
                         hold_seconds=hold_seconds,
                         public=public,
+                        instances=instances,
                     ).set_caching_options(False)
                     with dsl.If(promoted.outputs["passed"] == False, name="not-good-under-traffic"):  # noqa: E712
                         reject(report=promoted.outputs["promotion"]).set_caching_options(False)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lading.batches import BatchReport
 from lading.releases import Promotion, SmokeReport
 from lading.report.curl import curl_command
 from lading.report.evaluation import view_evaluation
@@ -45,6 +46,7 @@ def render_verdict(report: Verdict) -> str:
             smoke=view_smoke(report) if isinstance(report, SmokeReport) else None,
             scan=view_scan(report) if isinstance(report, ScanReport) else None,
             promotion=report if isinstance(report, Promotion) else None,
+            batch=report if isinstance(report, BatchReport) else None,
         )
     )
 

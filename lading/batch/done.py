@@ -1,0 +1,103 @@
+"""What a run has done so far: its journal."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from lading.batch.files import Outputs
+from lading.batch.plan import JOURNAL, Plan
+
+MOST_REASONS = 20
+"""Kinds of reasons that are counted; the errors file has them all."""
+
+
+@dataclass
+class FileDone:
+    """How far a file is."""
+
+    shards: int = 0
+    """Whose parts are written and recorded."""
+    end: int = 0
+    """Offset behind them: where the next shard starts."""
+    next_row: int = 0
+    """Number of the row there."""
+    rows: int = 0
+    bad: int = 0
+    error_shards: list[int] = field(default_factory=list)
+    """Shards that have bad rows."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    is_whole: bool = False
+    """Whether the final file is in its place."""
+
+
+@dataclass
+class Shard:
+    """What was written of a file at once."""
+
+    end: int = 0
+    """Offset behind its last row."""
+    next_row: int = 0
+    rows: int = 0
+    bad: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+class Done:
+    """The journal of a run: a line for each shard and for each file, written when its data is in its place."""
+
+    def __init__(self, outputs: Outputs, plan: Plan) -> None:
+        self._outputs = outputs
+        self.files = [FileDone() for _ in plan.files]
+        for line in outputs.lines(JOURNAL):
+            self._take(orjson.loads(line))
+        self.resumed = any(file.shards or file.is_whole for file in self.files)
+
+    def shard(self, index: int, shard: Shard) -> None:
+        """Record the next shard of a file, whose part is written."""
+        top = dict(shard.reasons.most_common(MOST_REASONS))
+        counts = {"end": shard.end, "next_row": shard.next_row, "rows": shard.rows, "bad": shard.bad}
+        self._add({"file": index, **counts, "reasons": top})
+
+    def whole(self, index: int) -> None:
+        """Record that a file's predictions are in their place."""
+        self._add({"file": index, "whole": True})
+
+    def again(self, index: int) -> None:
+        """Record that a file has to be done again, as its output is not there any more."""
+        self._add({"file": index, "again": True})
+
+    @property
+    def rows(self) -> int:
+        """Of all files so far, bad ones included."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def bad(self) -> int:
+        """Bad rows of all files so far."""
+        return sum(file.bad for file in self.files)
+
+    def reasons(self) -> Counter[str]:
+        """How often each reason was given."""
+        return sum((file.reasons for file in self.files), Counter())
+
+    def _add(self, record: dict[str, Any]) -> None:
+        self._outputs.check()
+        self._outputs.append(JOURNAL, orjson.dumps(record))
+        self._take(record)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        file = self.files[record["file"]]
+        if record.get("again"):
+            self.files[record["file"]] = FileDone()
+        elif record.get("whole"):
+            file.is_whole = True
+        else:
+            if record["bad"]:
+                file.error_shards.append(file.shards)
+            file.shards += 1
+            file.end, file.next_row = record["end"], record["next_row"]
+            file.rows += record["rows"]
+            file.bad += record["bad"]
+            file.reasons.update(record["reasons"])

@@ -1,0 +1,32 @@
+"""The batch pipeline: predictions for files of rows, and a red end when too many rows are bad."""
+
+from kfp import dsl
+
+from components.batch import batch as predict
+from components.reject import reject
+
+
+@dsl.pipeline(name="batch")
+def batch(
+    model: str,
+    inputs: str,
+    output: str,
+    options: str = "{}",
+    max_bad_rows: str = "10%",
+    engine: str = "tensorflow",
+):
+    """Predict the rows of files; a run that is sent again goes on where an earlier one ended.
+
+    Args:
+        model: A SavedModel or a base of versions (gs://), or an image by digest that `package` made.
+        inputs: A file, directory or glob, mostly gs://.
+        output: A directory for the predictions.
+        options: How rows are read and written, as a JSON object: {"input_format": "csv", "key_field": "id"}.
+        max_bad_rows: A count, or a share as 1%; with more the run ends red.
+        engine: What computes: tensorflow, litert, or auto.
+    """
+    predicted = predict(
+        model_uri=model, inputs=inputs, output=output, options=options, max_bad_rows=max_bad_rows, engine=engine
+    ).set_caching_options(False)
+    with dsl.If(predicted.outputs["passed"] == False, name="too-many-bad-rows"):  # noqa: E712
+        reject(report=predicted.outputs["report"]).set_caching_options(False)
