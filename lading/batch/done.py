@@ -1,6 +1,7 @@
 """What a run has done so far: its journal."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,16 @@ class Shard:
     bad: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, with the most frequent reasons."""
+        counts = {"end": self.end, "next_row": self.next_row, "rows": self.rows, "bad": self.bad}
+        return {**counts, "reasons": dict(self.reasons.most_common(MOST_REASONS))}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> "Shard":
+        """Read back what ``to_dict`` made."""
+        return cls(**{**body, "reasons": Counter(body["reasons"])})
+
 
 class Done:
     """The journal of a run: a line for each shard and for each file, written when its data is in its place."""
@@ -56,9 +67,7 @@ class Done:
 
     def shard(self, index: int, shard: Shard) -> None:
         """Record the next shard of a file, whose part is written."""
-        top = dict(shard.reasons.most_common(MOST_REASONS))
-        counts = {"end": shard.end, "next_row": shard.next_row, "rows": shard.rows, "bad": shard.bad}
-        self._add({"file": index, **counts, "reasons": top})
+        self._add({"file": index, "shard": shard.to_dict()})
 
     def whole(self, index: int) -> None:
         """Record that a file's predictions are in their place."""
@@ -94,10 +103,11 @@ class Done:
         elif record.get("whole"):
             file.is_whole = True
         else:
-            if record["bad"]:
+            shard = Shard.from_dict(record["shard"])
+            if shard.bad:
                 file.error_shards.append(file.shards)
             file.shards += 1
-            file.end, file.next_row = record["end"], record["next_row"]
-            file.rows += record["rows"]
-            file.bad += record["bad"]
-            file.reasons.update(record["reasons"])
+            file.end, file.next_row = shard.end, shard.next_row
+            file.rows += shard.rows
+            file.bad += shard.bad
+            file.reasons.update(shard.reasons)

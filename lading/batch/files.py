@@ -96,6 +96,22 @@ def find_inputs(inputs: Sequence[str], *, without: str = "") -> list[InputFile]:
     return finding.find_inputs(inputs, without=without)
 
 
+def find_by_prefix(prefixes: Sequence[str], *, without: str = "") -> list[InputFile]:
+    """The objects whose names begin with given texts, as embedded-tf takes its inputs; there may be none.
+
+    Args:
+        prefixes: ``gs://BUCKET/TEXT``; a file's name below the input is what follows the last ``/`` of the text.
+        without: As ``find_inputs``; if everything lies in that directory, only the notes in it are left out.
+
+    Raises:
+        InvalidInput: two files have the same name below different inputs.
+        NotFound, AccessDenied, StorageError: the bucket cannot be listed.
+    """
+    from lading.batch import finding
+
+    return finding.find_by_prefix(prefixes, without=without)
+
+
 def open_source(file: InputFile) -> Source:
     """The file for reading; that it is still what was planned is seen at the first read."""
     from lading.batch import sources
@@ -103,17 +119,20 @@ def open_source(file: InputFile) -> Source:
     return sources.open_source(file)
 
 
-def open_outputs(uri: str, *, patience_seconds: float = 60.0) -> Outputs:
+def open_outputs(uri: str, *, patience_seconds: float = 60.0, lease_seconds: float = 30.0) -> Outputs:
     """The directory for writing; made when it is missing.
 
     Args:
         uri: A directory on this machine, or ``gs://BUCKET/PREFIX``.
         patience_seconds: For how long a fault of the storage is tried again.
+        lease_seconds: For how long a claim on a bucket outlives the process that made it.
     """
     from lading import storage
-    from lading.batch.bucket_outputs import BucketOutputs
-    from lading.batch.local_outputs import LocalOutputs
 
     if storage.is_remote(uri):
-        return BucketOutputs(uri, patience_seconds=patience_seconds)
+        from lading.batch.bucket_outputs import BucketOutputs
+
+        return BucketOutputs(uri, patience_seconds=patience_seconds, lease_seconds=lease_seconds)
+    from lading.batch.local_outputs import LocalOutputs
+
     return LocalOutputs(Path(storage.local_path(uri)))

@@ -55,6 +55,8 @@ class BatchOptions:
                 problems.append(f"expected {name} of {least} or more, received {getattr(self, name)}")
         if self.output_format == "parquet" and self.compression != "none":
             problems.append("Parquet compresses its pages itself: leave the compression out")
+        if len(set(self.passthrough)) < len(self.passthrough):
+            problems.append(f"a column is passed through twice: {', '.join(self.passthrough)}")
         if self.key_field and self.key_field in self.passthrough:
             problems.append(f"{self.key_field!r} is the key and need not be passed through")
         if problems:

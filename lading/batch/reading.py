@@ -37,15 +37,28 @@ def pieces(plan: Plan, done: Done, formats: Mapping[str, InputFormat]) -> Iterat
         if so_far.is_whole:
             continue
         try:
-            yield from _of_file(index, plan, done, formats[planned.format])
+            yield from file_pieces(plan, index, formats[planned.format], start=so_far.end, row=so_far.next_row)
         except (InvalidData, InvalidInput) as error:
             yield Piece(index, None, problem=str(error))
 
 
-def _of_file(index: int, plan: Plan, done: Done, format: InputFormat) -> Iterator[Piece]:
+def file_pieces(plan: Plan, index: int, format: InputFormat, *, start: int = 0, row: int = 0) -> Iterator[Piece]:
+    """The blocks of a file from the start of one of its shards on, and its end.
+
+    Args:
+        plan: The run.
+        index: Of the file in it.
+        format: The file's.
+        start: Where the shard starts.
+        row: The number of the row there; 0 at the beginning of the file.
+
+    Raises:
+        InvalidData, InvalidInput: the file cannot be read to its end.
+        NotFound, StorageError: the storage fails, or the file was changed since the run was planned.
+    """
     source = open_source(plan.files[index].file)
-    so_far, size, last = done.files[index], 0, None
-    for block in format.blocks(source, so_far.end, so_far.next_row):
+    size, last = 0, None
+    for block in format.blocks(source, start, row):
         # One block late: whether a block is the last one is known when there is no other.
         if last is not None:
             size += last.size

@@ -4,16 +4,15 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from lading.batch.done import Done
-from lading.batch.errors import write_errors
-from lading.batch.files import Outputs, find_inputs, open_outputs
+from lading.batch.files import Outputs, find_by_prefix, find_inputs, open_outputs
 from lading.batch.formats.base import InputFormat, OutputFormat, open_input, open_output
+from lading.batch.job import BatchJob
 from lading.batch.limit import Limit
 from lading.batch.model import choose_signature
 from lading.batch.naming import format_of, output_names
-from lading.batch.options import BatchOptions
 from lading.batch.pipeline import Pipeline
 from lading.batch.plan import MANIFEST, NOTES, REPORT, Plan, PlannedFile
 from lading.batch.predictor import Predicted, Predictor
@@ -21,34 +20,16 @@ from lading.batch.progress import Meter, Progress
 from lading.batch.reading import Piece, pieces
 from lading.batch.size import choose_batch_size
 from lading.batch.stop import Stop, Stopped
+from lading.batch.verdict import make_report
 from lading.batch.writing import Writer
-from lading.batches import MOST_LISTED, BatchReport
+from lading.batches import BatchReport
 from lading.errors import InvalidInput
 from lading.predict.cpus import available_cpus
 from lading.predict.model import Model
 from lading.predict.signature import Signature
-from lading.values import Check, to_json
+from lading.values import to_json
 
 _LOOK_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """What is to be done."""
-
-    inputs: tuple[str, ...]
-    """As ``lading.batch.files.find_inputs`` takes them."""
-    output: str
-    """A directory; its own notes are below ``_lading/`` there."""
-    options: BatchOptions = field(default_factory=BatchOptions)
-    max_bad_rows: str = "10%"
-    """A count, or a share as ``1%``; with more bad rows the verdict is negative."""
-    errors: str = ""
-    """URI of the errors file; empty: ``_lading/errors.jsonl`` below the output."""
-    restart: bool = False
-    """Forget what an earlier run did here."""
-    keep_notes: bool = True
-    """Whether ``_lading/`` stays when everything is done. Without it the same job does all of its work again."""
 
 
 def run_batch(
@@ -85,33 +66,39 @@ def run_batch(
     """
     limit = Limit.parse(job.max_bad_rows)
     signature = choose_signature(model, job.options)
-    batch_size = choose_batch_size(signature, job.options.batch_size)
-    output = open_output(signature, job.options)
-    plan = _plan(job, output, signature=signature, batch_size=batch_size, model=(model_digest, model.engine))
-    options = _with_size(job.options, batch_size)
+    plan = make_plan(job, signature, model=(model_digest, model.engine))
+    options = replace(job.options, batch_size=plan.batch_size)
+    output = open_output(signature, options)
     formats = {planned.format: open_input(planned.format, signature, options) for planned in plan.files}
     outputs = open_outputs(job.output)
     outputs.claim(f"{os.getpid()}@{socket.gethostname()}")
     try:
-        _begin(plan, outputs, restart=job.restart)
+        begin_run(plan, outputs, restart=job.restart, supersede=job.supersede)
         run = _Run(plan, outputs, output, limit=limit, told=told, stop=stop or Stop())
         run.work(Predictor(model, signature, output), formats, threads or available_cpus() + 1)
-        report = run.report(job, model)
-        if run.is_complete:
-            if job.keep_notes:
-                outputs.write(REPORT, to_json(report).encode())
-            else:
-                _forget(outputs)
+        report = run.report(job.errors)
+        end_run(job, outputs, run.done, report)
         return report
     finally:
         outputs.release()
 
 
-def _plan(
-    job: BatchJob, output: OutputFormat, *, signature: Signature, batch_size: int, model: tuple[str, str]
-) -> Plan:
-    found = find_inputs(job.inputs, without=job.output)
-    names = output_names([file.name for file in found], job.options, output.suffix)
+def make_plan(job: BatchJob, signature: Signature, *, model: tuple[str, str]) -> Plan:
+    """What a job comes to: its files as they are now, and where their predictions go.
+
+    Args:
+        job: What is to be done.
+        signature: Of the model, as ``choose_signature`` finds it.
+        model: Digest and engine.
+
+    Raises:
+        InvalidInput: the options contradict the signature.
+        NotFound, AccessDenied, StorageError: there is no input, or it cannot be listed.
+    """
+    batch_size = choose_batch_size(signature, job.options.batch_size)
+    found = (find_by_prefix if job.by_prefix else find_inputs)(job.inputs, without=job.output)
+    suffix = open_output(signature, job.options).suffix
+    names = output_names([file.name for file in found], job.options, suffix)
     files = tuple(
         PlannedFile(file, format_of(file.name, job.options), name) for file, name in zip(found, names, strict=True)
     )
@@ -119,24 +106,35 @@ def _plan(
     return Plan(files, job.options, batch_size, signature.name, digest, engine)
 
 
-def _with_size(options: BatchOptions, batch_size: int) -> BatchOptions:
-    from dataclasses import replace
+def begin_run(plan: Plan, outputs: Outputs, *, restart: bool, supersede: bool = False) -> None:
+    """Write the plan down, or see that it is the one that was begun.
 
-    return replace(options, batch_size=batch_size)
-
-
-def _begin(plan: Plan, outputs: Outputs, *, restart: bool) -> None:
-    """Write the plan down, or see that it is the one that was begun."""
+    Raises:
+        InvalidInput: an unfinished run with another plan is there.
+        AccessDenied, StorageError: the output cannot be read or written.
+    """
     difference = plan.difference(outputs)
     if difference == "" and not restart:
         return
-    if difference and not restart and outputs.read(REPORT) is None:
+    if difference and not restart and not supersede and outputs.read(REPORT) is None:
         raise InvalidInput(
             f"{outputs.uri} holds an unfinished run that differs: {difference}. Finish it as it was begun, choose "
             "another output, or start afresh with --restart"
         )
     _forget(outputs)
     plan.store(outputs)
+
+
+def end_run(job: BatchJob, outputs: Outputs, done: Done, report: BatchReport) -> None:
+    """Note that a run is complete, or forget it if the job says so; one that is not complete can be gone on with.
+
+    Raises:
+        AccessDenied, StorageError: the output cannot be written.
+    """
+    if not job.keep_notes:
+        _forget(outputs)
+    elif all(file.is_whole for file in done.files):
+        outputs.write(REPORT, to_json(report).encode())
 
 
 def _forget(outputs: Outputs) -> None:
@@ -159,11 +157,11 @@ class _Run:
         stop: Stop,
     ) -> None:
         self._plan, self._outputs, self._limit, self._told, self._stop = plan, outputs, limit, told, stop
-        self._done = Done(outputs, plan)
-        _see_outputs(self._done, plan, outputs)
-        self._writer = Writer(plan, self._done, outputs, format)
-        self._meter = Meter(plan, self._done)
-        self._rows, self._bad = self._done.rows, self._done.bad
+        self.done = Done(outputs, plan)
+        _see_outputs(self.done, plan, outputs)
+        self._writer = Writer(plan, self.done, outputs, format)
+        self._meter = Meter(plan, self.done)
+        self._rows, self._bad = self.done.rows, self.done.bad
         self._ended_early = False
         self._started = time.monotonic()
 
@@ -175,7 +173,7 @@ class _Run:
                 return None
             return predictor.run(piece.block, formats[self._plan.files[piece.file].format])
 
-        pipeline = Pipeline(pieces(self._plan, self._done, formats), compute, self._take, threads=threads)
+        pipeline = Pipeline(pieces(self._plan, self.done, formats), compute, self._take, threads=threads)
         self._end = pipeline.stop
         try:
             pipeline.run(self._look, seconds=_LOOK_SECONDS)
@@ -184,41 +182,19 @@ class _Run:
             self._writer.close()
         self._told(self._meter.progress())
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every file's predictions are in their place."""
-        return all(file.is_whole for file in self._done.files)
-
-    def report(self, job: BatchJob, model: Model) -> BatchReport:
-        """The verdict."""
-        plan, done = self._plan, self._done
-        failed = {plan.files[index].file.uri: reason for index, reason in self._writer.failed.items()}
-        rows = (self._bad, self._rows) if self._ended_early else (done.bad, done.rows)
-        checks = (
-            self._limit.check(*rows, ended_early=self._ended_early),
-            Check("files", not failed, "every file can be read to its end", _failed_words(failed)),
-        )
+    def report(self, errors: str) -> BatchReport:
+        """The verdict; ``errors`` is the URI of the errors file, empty for the usual one."""
         seconds = time.monotonic() - self._started
-        written = [planned.output for planned, file in zip(plan.files, done.files, strict=True) if file.is_whole]
-        return BatchReport(
-            passed=all(check.passed for check in checks),
-            checks=checks,
-            rows=rows[1],
-            bad_rows=rows[0],
-            files=len(plan.files),
-            output=self._outputs.uri,
-            outputs=tuple(f"{self._outputs.uri}/{name}" for name in written[:MOST_LISTED]),
-            errors=write_errors(done, self._outputs, job.errors),
-            reasons=dict(done.reasons().most_common(MOST_LISTED)),
-            failed_files=failed,
-            model=plan.model,
-            engine=plan.engine,
-            signature=plan.signature,
-            batch_size=plan.batch_size,
-            seconds=seconds,
-            rows_per_second=self._meter.rows / seconds if seconds else 0.0,
-            resumed=done.resumed,
+        report = make_report(
+            self._plan, self.done, self._outputs, self._limit, failed=self._writer.failed, errors=errors
         )
+        speed = self._meter.rows / seconds if seconds else 0.0
+        report = replace(report, seconds=seconds, rows_per_second=speed)
+        if not self._ended_early:
+            return report
+        # What was read of the shard that was not finished counts for the verdict, and is read again by the next run.
+        check = self._limit.check(self._bad, self._rows, ended_early=True)
+        return replace(report, passed=False, checks=(check, *report.checks[1:]), rows=self._rows, bad_rows=self._bad)
 
     def _take(self, piece: Piece, predicted: Predicted | None) -> None:
         self._writer.take(piece, predicted)
@@ -243,10 +219,3 @@ def _see_outputs(done: Done, plan: Plan, outputs: Outputs) -> None:
         for index, file in enumerate(done.files):
             if file.is_whole and plan.files[index].output not in there:
                 done.again(index)
-
-
-def _failed_words(failed: dict[str, str]) -> str:
-    if not failed:
-        return "all were"
-    first = next(iter(failed.items()))
-    return f"{len(failed)} could not: {first[0]}: {first[1]}" + (", …" if len(failed) > 1 else "")

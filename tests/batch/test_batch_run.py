@@ -1,0 +1,245 @@
+"""Whole runs on this machine: what comes out, what is bad, and what a killed run leaves and finishes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lading.batch.job import BatchJob
+from lading.batch.model import OpenModel, open_model
+from lading.batch.options import BatchOptions
+from lading.batch.progress import Progress
+from lading.batch.run import run_batch
+from lading.batch.stop import Stop, Stopped
+from lading.batches import BatchReport
+from lading.errors import InvalidInput, NotFound, RunInProgress
+
+
+@pytest.fixture(scope="module")
+def mlp(mlp_model: Path) -> Iterator[OpenModel]:
+    with open_model(str(mlp_model), environ={}) as opened:
+        yield opened
+
+
+def write_images(path: Path, count: int, *, seed: int = 0) -> np.ndarray:
+    images = np.random.default_rng(seed).integers(0, 256, (count, 28, 28))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(image.tolist()) + "\n" for image in images))
+    return images
+
+
+def run(opened: OpenModel, source: Path | str, output: Path, **options: object) -> BatchReport:
+    job = {name: options.pop(name) for name in ("max_bad_rows", "errors", "restart", "keep_notes") if name in options}
+    told = BatchOptions(**options)  # type: ignore[arg-type]
+    return run_batch(BatchJob((str(source),), str(output), told, **job), opened.model, opened.digest)  # type: ignore[arg-type]
+
+
+def rows_of(path: Path) -> list[object]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_tree_is_predicted_as_the_model_predicts(mlp: OpenModel, tmp_path: Path) -> None:
+    first = write_images(tmp_path / "in/2026/a.jsonl", 37)
+    second = write_images(tmp_path / "in/b.txt", 5, seed=1)
+    report = run(mlp, tmp_path / "in", tmp_path / "out", batch_size=16)
+    assert report.passed
+    assert (report.rows, report.bad_rows, report.files, report.errors) == (42, 0, 2, "")
+    assert report.outputs == (f"{tmp_path}/out/2026/a.jsonl", f"{tmp_path}/out/b.txt")
+    for images, path in ((first, "2026/a.jsonl"), (second, "b.txt")):
+        expected = mlp.model.predict({"image": images.astype(np.float32)})["softmax"]
+        np.testing.assert_allclose(rows_of(tmp_path / "out" / path), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_bad_row_is_a_row_in_the_errors_file(mlp: OpenModel, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "in.jsonl", 4)
+    good = [json.dumps(image.tolist()) for image in images]
+    (tmp_path / "in.jsonl").write_text("\n".join([good[0], "[1, 2", good[1], "", '{"other": 1}', "[1]", good[2]]))
+    report = run(mlp, tmp_path / "in.jsonl", tmp_path / "out", max_bad_rows="50%")
+    assert report.passed
+    assert (report.rows, report.bad_rows) == (6, 3)
+    assert len(rows_of(tmp_path / "out/in.jsonl")) == 3
+    errors = rows_of(Path(report.errors))
+    assert [(error["file"], error["row"], error["text"]) for error in errors] == [  # type: ignore[index]
+        (str(tmp_path / "in.jsonl"), 2, "[1, 2"),
+        (str(tmp_path / "in.jsonl"), 5, '{"other": 1}'),
+        (str(tmp_path / "in.jsonl"), 6, "[1]"),
+    ]
+    assert all(error["reason"] for error in errors)  # type: ignore[index]
+
+
+def test_too_many_bad_rows_are_a_negative_verdict(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 8)
+    with (tmp_path / "in.jsonl").open("a") as file:
+        file.write("nonsense\nnonsense\n")
+    report = run(mlp, tmp_path / "in.jsonl", tmp_path / "out", max_bad_rows="10%")
+    assert not report.passed
+    (check,) = (check for check in report.checks if not check.passed)
+    assert (check.name, check.expected, check.received) == ("bad rows", "at most 10%", "2 of 10")
+    assert len(rows_of(tmp_path / "out/in.jsonl")) == 8  # what could be predicted is there
+
+
+def test_a_count_ends_the_run_and_a_higher_one_goes_on(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in/a.jsonl", 40)
+    (tmp_path / "in/b.jsonl").write_text("nonsense\n" * 2000)
+    write_images(tmp_path / "in/c.jsonl", 40, seed=1)
+    report = run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="5", batch_size=8)
+    assert not report.passed
+    assert "run again with a higher limit to go on from here" in report.checks[0].received
+    assert not (tmp_path / "out/c.jsonl").exists()
+    report = run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="2000", batch_size=8)
+    assert report.passed
+    assert report.resumed
+    assert (report.rows, report.bad_rows) == (2080, 2000)
+    assert [len(rows_of(tmp_path / "out" / name)) for name in ("a.jsonl", "b.jsonl", "c.jsonl")] == [40, 0, 40]
+
+
+def test_a_complete_run_is_not_done_again(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 10)
+    run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
+    before = (tmp_path / "out/in.jsonl").stat()
+    again = run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
+    assert again.passed
+    assert (again.rows, again.resumed) == (10, True)
+    assert (tmp_path / "out/in.jsonl").stat().st_mtime_ns == before.st_mtime_ns
+    (tmp_path / "out/in.jsonl").unlink()
+    run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
+    assert len(rows_of(tmp_path / "out/in.jsonl")) == 10
+
+
+def test_a_complete_run_makes_room_for_another(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 10)
+    run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
+    write_images(tmp_path / "in.jsonl", 12, seed=3)
+    report = run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
+    assert (report.rows, report.resumed) == (12, False)
+    assert len(rows_of(tmp_path / "out/in.jsonl")) == 12
+
+
+def test_without_notes_nothing_but_predictions_is_left(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 10)
+    report = run(mlp, tmp_path / "in.jsonl", tmp_path / "out", keep_notes=False)
+    assert report.passed
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] in (
+        ["in.jsonl"],
+        ["in.jsonl", "lock"],
+    )
+
+
+def test_a_run_can_be_stopped_and_goes_on(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 3000)
+    whole = run(mlp, tmp_path / "in.jsonl", tmp_path / "whole", shard_bytes=1 << 20, batch_size=32)
+    stop = Stop()
+    told: list[Progress] = []
+
+    def listen(progress: Progress) -> None:
+        told.append(progress)
+        stop.ask()
+
+    job = BatchJob(
+        (str(tmp_path / "in.jsonl"),), str(tmp_path / "out"), BatchOptions(shard_bytes=1 << 20, batch_size=32)
+    )
+    with pytest.raises(Stopped, match="run it again to go on"):
+        run_batch(job, mlp.model, mlp.digest, told=listen, stop=stop)
+        raise Stopped("run it again to go on: it had ended already")
+    report = run_batch(job, mlp.model, mlp.digest)
+    assert report.rows == whole.rows == 3000
+    assert (tmp_path / "out/in.jsonl").read_bytes() == (tmp_path / "whole/in.jsonl").read_bytes()
+    assert told
+
+
+def test_other_options_do_not_go_on_with_an_unfinished_run(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in/a.jsonl", 40)
+    (tmp_path / "in/b.jsonl").write_text("nonsense\n" * 50)
+    run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="1", batch_size=8)
+    with pytest.raises(InvalidInput, match=r"unfinished run that differs: batch_size.* --restart"):
+        run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="100", batch_size=4)
+    report = run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="100", batch_size=4, restart=True)
+    assert report.passed
+    assert report.rows == 90
+
+
+def test_two_runs_on_one_output_refuse_each_other(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 2000)
+    started = threading.Event()
+    ended: list[BaseException | BatchReport] = []
+    job = BatchJob((str(tmp_path / "in.jsonl"),), str(tmp_path / "out"), BatchOptions(batch_size=8))
+
+    def first() -> None:
+        def told(_: Progress) -> None:
+            started.set()
+            time.sleep(0.5)
+
+        ended.append(run_batch(job, mlp.model, mlp.digest, told=told))
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    try:
+        assert started.wait(30)
+        with pytest.raises(RunInProgress, match=str(os.getpid())):
+            run_batch(job, mlp.model, mlp.digest)
+    finally:
+        thread.join()
+    assert isinstance(ended[0], BatchReport)
+    assert ended[0].rows == 2000
+
+
+def test_no_input_is_an_error(mlp: OpenModel, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere"):
+        run(mlp, tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out/_lading/manifest.json").exists()
+
+
+def test_a_damaged_file_fails_alone(mlp: OpenModel, tmp_path: Path) -> None:
+    import gzip
+
+    write_images(tmp_path / "in/a.jsonl", 10)
+    packed = gzip.compress((tmp_path / "in/a.jsonl").read_bytes())
+    (tmp_path / "in/b.jsonl.gz").write_bytes(packed[:-500])
+    (tmp_path / "in/c.jsonl.gz").write_bytes(packed)
+    report = run(mlp, tmp_path / "in", tmp_path / "out")
+    assert not report.passed
+    assert list(report.failed_files) == [str(tmp_path / "in/b.jsonl.gz")]
+    assert not (tmp_path / "out/b.jsonl").exists()
+    assert (tmp_path / "out/c.jsonl").read_bytes() == (tmp_path / "out/a.jsonl").read_bytes()
+
+
+def test_ai_platforms_form(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in/a.jsonl", 10)
+    (tmp_path / "in/b.jsonl").write_text("nonsense\nnonsense\n")
+    report = run(mlp, tmp_path / "in", tmp_path / "out", output_format="ai-platform", max_bad_rows="90%")
+    assert report.passed
+    names = sorted(path.name for path in (tmp_path / "out").glob("prediction*"))
+    assert names == [f"prediction.{kind}-0000{n}-of-00002" for kind in ("errors_stats", "results") for n in (0, 1)]
+    rows = rows_of(tmp_path / "out/prediction.results-00000-of-00002")
+    assert [list(row) for row in rows] == [["softmax"]] * 10  # type: ignore[call-overload]
+    assert (tmp_path / "out/prediction.errors_stats-00000-of-00002").read_text() == ""
+    assert ", 2)" in (tmp_path / "out/prediction.errors_stats-00001-of-00002").read_text()
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+def test_killed_and_started_again_the_bytes_are_the_same(mlp_model: Path, tmp_path: Path, seed: int) -> None:
+    write_images(tmp_path / "in/a.jsonl", 3000)
+    write_images(tmp_path / "in/b.jsonl", 500, seed=1)
+    words = [sys.executable, "-m", "lading", "batch", "--model", str(mlp_model), "--input", str(tmp_path / "in")]
+    words += ["--shard-mib", "0.5", "--batch-size", "16", "--output-format", "csv", "--quiet", "--output"]
+    subprocess.run([*words, str(tmp_path / "whole")], check=True, capture_output=True, timeout=60)
+    moments = random.Random(seed)
+    for _ in range(4):
+        with subprocess.Popen([*words, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            time.sleep(moments.uniform(0.4, 1.6))
+            child.send_signal(signal.SIGKILL)
+    done = subprocess.run([*words, str(tmp_path / "out")], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("a.csv", "b.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "3,500 rows of 2 files" in done.stdout
+    assert not list((tmp_path / "out/_lading").glob("parts/*/*"))
