@@ -11,7 +11,7 @@ LAYOUT := build/images
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data run stop test test-slow test-vertex1 base images images-docker images-assembled test-images test-containers test-cloud bench-serving lint types compile lock clean
+.PHONY: help setup data run stop test test-slow test-vertex1 test-beam base images images-docker images-assembled test-images test-containers test-cloud bench-serving lint types compile lock clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,24 +56,31 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
 	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py tests/targets/test_vertex_target.py tests/targets/test_vertex_releases.py $(ARGS)
 
+test-beam: setup ## batch prediction on Apache Beam, in an environment of its own
+	test -x .venv-beam/bin/python || $(PYTHON) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install --disable-pip-version-check -q -e '.[serving,beam]' pytest pytest-timeout
+	.venv-beam/bin/python -m pytest -q -m beam tests/batch $(ARGS)
+
 base: setup ## bases for machines that can pull no image, from Debian's packages (docs/images.md)
 	$(BIN)/python -m containers.assembly base --to oci:$(LAYOUT):base
+	$(BIN)/python -m containers.assembly base --shell --to oci:$(LAYOUT):base-shell
 	@if docker info >/dev/null 2>&1; then PYTHON=$(BIN)/python containers/make_base.sh; \
 	else echo "No Docker daemon answers: lading-base and lading-python are for Docker, and were not made"; fi
 
-images: setup ## build the images with Docker; where none runs, assemble those for serving (BASE=…, SERVING_BASE=…, DOCKER_ARGS=…)
+images: setup ## build the images with Docker; where none runs, assemble them (BASE=…, SERVING_BASE=…, DOCKER_ARGS=…)
 	@if docker info >/dev/null 2>&1; then echo "Docker answers: it builds the images"; $(MAKE) --no-print-directory images-docker; \
-	else echo "No Docker daemon answers: the images for serving are assembled in $(LAYOUT), those of steps need Docker"; \
+	else echo "No Docker daemon answers: the images are assembled in $(LAYOUT)"; \
 		$(MAKE) --no-print-directory images-assembled; fi
 
 REVISION = $(shell git rev-parse HEAD 2>/dev/null)
+STEPS := steps steps-train
 ENGINES := litert tensorflow
 BUILD = docker build --build-arg REVISION=$(REVISION) $(DOCKER_ARGS)
 # What serving needs when it is built only, pip and a shell, may come from BASE.
 SERVING_BASES = $(if $(SERVING_BASE)$(BASE),--build-arg BASE=$(or $(SERVING_BASE),$(BASE))) $(if $(BASE),--build-arg BUILD_BASE=$(BASE))
 
 images-docker:
-	for name in steps steps-train; do \
+	for name in $(STEPS); do \
 		$(BUILD) $(if $(BASE),--build-arg BASE=$(BASE)) -f containers/$$name/Dockerfile -t lading/$$name:$(IMAGE_TAG) . || exit; \
 	done
 	for engine in $(ENGINES); do \
@@ -82,12 +89,16 @@ images-docker:
 	done
 
 # Bytecode is made by a Python of the base's version: this one.
-ASSEMBLY_BASE = $(or $(SERVING_BASE),python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim)
+SLIM = python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim
+ASSEMBLE = $(BIN)/python -m containers.assembly
+ASSEMBLED = $(if $(REVISION),--revision $(REVISION)) --to oci:$(LAYOUT)
 
 images-assembled:
+	for name in $(STEPS); do \
+		$(ASSEMBLE) $$name --base $(or $(BASE),$(SLIM)) $(ASSEMBLED):$$name || exit; \
+	done
 	for engine in $(ENGINES); do \
-		$(BIN)/python -m containers.assembly serving $$engine --base $(ASSEMBLY_BASE) $(if $(REVISION),--revision $(REVISION)) \
-			--to oci:$(LAYOUT):serving-$$engine || exit; \
+		$(ASSEMBLE) serving-$$engine --base $(or $(SERVING_BASE),$(BASE),$(SLIM)) $(ASSEMBLED):serving-$$engine || exit; \
 	done
 
 test-images: setup ## the release pipeline in the step images, through kfp's DockerRunner
@@ -116,13 +127,19 @@ compile: setup ## write the YAML of components and pipelines anew
 
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 PINNED := -c requirements.lock --generate-hashes
+# All but beam, which needs an environment of its own.
+EXTRAS := serving grpc litert train pipelines gcp batch kubernetes sign zstd cloudbuild vertex dev
+# Of what google-cloud-aiplatform and google-cloud-build ask for, what the clients that lading uses never import.
+NOT_RUN := annotated-types anyio distro google-cloud-bigquery google-cloud-resource-manager google-genai h11 httpcore httpx \
+	pydantic pydantic-core sniffio tenacity typing-inspection websockets
 # What the server imports, itself and gRPC included: not what these ask for besides (keras, tqdm, …), which it never loads.
 SERVED := grpcio httptools numpy orjson protobuf pysimdjson typing-extensions
 
 lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 	$(BIN)/python -m pip install -q uv
-	$(LOCK) --all-extras -o requirements.lock pyproject.toml
-	$(LOCK) $(PINNED) --extra gcp --extra sign --extra cloudbuild --extra kubernetes --extra vertex -o containers/steps/requirements.lock pyproject.toml
+	$(LOCK) $(EXTRAS:%=--extra %) -o requirements.lock pyproject.toml
+	$(LOCK) $(PINNED) $(NOT_RUN:%=--no-emit-package %) --extra gcp --extra sign --extra zstd --extra cloudbuild --extra kubernetes \
+		--extra vertex -o containers/steps/requirements.lock pyproject.toml
 	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert -o containers/steps-train/requirements.lock pyproject.toml
 	printf '%s\n' $(SERVED) ai-edge-litert | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-litert.lock -
 	printf '%s\n' $(SERVED) tensorflow-cpu | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-tensorflow.lock -

@@ -53,9 +53,10 @@ def batch(
     import os
     from pathlib import Path
 
+    from lading.batch.job import BatchJob
     from lading.batch.model import open_model
     from lading.batch.options import BatchOptions
-    from lading.batch.run import BatchJob, run_batch
+    from lading.batch.run import run_batch
     from lading.errors import InvalidInput
     from lading.files import write_atomic
     from lading.report import render_verdict

@@ -92,6 +92,11 @@ ENTRIES = {
     "vertex_resources": Entry(tags=("deployment", "vertex_ai", "artifacts"), after=("deploy",)),
     "settle": Entry(tags=("deployment", "serving", "traffic", "knative"), services=_KNATIVE),
     "rollback": Entry(tags=("deployment", "serving", "traffic", "knative"), services=_KNATIVE),
+    "vertex_batch_predict": Entry(
+        tags=("batch_prediction", "vertex_ai"),
+        after=("package",),
+        given={"run_id": "dsl.PIPELINE_JOB_ID_PLACEHOLDER"},
+    ),
     "batch": Entry(tags=("batch_prediction", "tensorflow", "savedmodel"), services=_TENSORFLOW, after=("train",)),
     "reject": Entry(
         tags=("evaluation", "report"), after=("evaluate",), when='evaluate_task.outputs["passed"] == False'

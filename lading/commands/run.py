@@ -13,7 +13,7 @@ from lading.commands.common import add_parameters, add_parser, table
 
 if TYPE_CHECKING:
     from lading.flows.run import Run
-    from lading.results import RunReport
+    from lading.run_report import RunReport
 
 _EXIT_BY_OUTCOME = {"promoted": 0, "succeeded": 0, "rejected": 1, "cancelled": 130}
 
@@ -39,14 +39,15 @@ def _run(args: argparse.Namespace) -> int:
     from lading.flows.run import execute, new_run
     from lading.flows.summary import summarize
     from lading.spec.ir import Pipeline
-    from lading.spec.parameters import gather_parameters, resolved_path
+    from lading.spec.parameters import absolute_places, gather_parameters, resolved_path
 
     if importlib.util.find_spec("kfp") is None:
         raise LadingError("running a pipeline needs Kubeflow Pipelines' SDK: pip install 'lading[pipelines]'")
     pipeline = find_pipeline(args.pipeline)
     compiled = Pipeline.load(pipeline)
     parameters = gather_parameters(compiled, words=args.set, file=args.parameters or "", environ=os.environ)
-    parameters |= {key: resolved_path(parameters[key]) for key in ("data", "recipe") if key in parameters}
+    parameters |= {key: resolved_path(parameters[key]) for key in ("data", "recipe", "model") if key in parameters}
+    parameters |= {key: absolute_places(parameters[key]) for key in ("inputs", "output") if key in parameters}
     run = new_run(args.pipeline, pipeline, parameters, state_dir(os.environ) / "runs")
     if run.parameters.get("target", "").startswith("local:"):
         _start_local_target()

@@ -1,5 +1,6 @@
 """What is looked at before a pipeline is sent away: a mistake costs a second here and an hour there."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -141,17 +142,26 @@ def _import_problem(path: str) -> str:
 
 
 def _check_data(cargo: Cargo) -> list[Check]:
-    uri, what = cargo.value("data"), "data that the steps can read"
-    if not uri:
-        return []
+    """Of whatever a pipeline reads and writes: each line of these parameters is a place."""
+    checks = []
+    for name in ("data", "inputs", "output"):
+        checks += [_check_place(place, reads=name != "output") for place in cargo.value(name).splitlines() if place]
+    return checks
+
+
+def _check_place(place: str, *, reads: bool) -> Check:
+    uri, what = place.removeprefix("@"), "data that the steps can read" if reads else "a place that the steps can write"
     if not storage.is_remote(uri):
         words = f"{uri} is on this machine: copy it to a bucket (gs://…), or --skip data if the steps have it mounted"
-        return [Check("data", False, what, words)]
+        return Check("data", False, what, words if reads else f"{uri} is on this machine: choose a bucket (gs://…)")
+    if not reads or (pattern := re.search(r"[*?\[]", uri)):
+        fixed = uri[: pattern.start()].rpartition("/")[0] if reads and pattern else uri
+        return Check("data", True, what, fixed)
     try:
         found = storage.list_files(uri, limit=1)
     except LadingError as error:
-        return [Check("data", False, what, str(error))]
-    return [Check("data", bool(found), what, found[0] if found else f"nothing below {uri}")]
+        return Check("data", False, what, str(error))
+    return Check("data", bool(found), what, found[0] if found else f"nothing below {uri}")
 
 
 def _check_target(cargo: Cargo) -> list[Check]:
@@ -163,4 +173,8 @@ def _check_target(cargo: Cargo) -> list[Check]:
     if cargo.value("repository").startswith("lading.local/"):
         words = f"repository={cargo.value('repository')} is on this machine; --set repository=…"
         checks.append(Check("target", False, "a registry that the steps can reach", words))
+    model = cargo.value("model")
+    if model and not storage.is_remote(model) and ("@sha256:" not in model or model.startswith("lading.local/")):
+        words = f"model={model} is on this machine: give a SavedModel in a bucket, or an image in a registry by digest"
+        checks.append(Check("target", False, "a model that the steps can reach", words))
     return checks

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import TypeVar
 
+from lading.batches import BatchReport
 from lading.flows.run import Run
 from lading.releases import Candidate, Promotion, SmokeReport
-from lading.results import EvaluationReport, Example, PackagedImage, RunReport, ScanReport, StepRecord, TrainingReport
+from lading.results import EvaluationReport, PackagedImage, ScanReport, TrainingReport
+from lading.run_report import Example, RunReport, StepRecord
 from lading.values import from_json
 
 V = TypeVar("V")
@@ -20,6 +22,7 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
     candidate = _read(run, "deploy", "candidate", Candidate)
     smoke = _read(run, "smoke", "report", SmokeReport)
     promotion = _read(run, "promote", "promotion", Promotion)
+    predicted = _read(run, "batch", "report", BatchReport)
     verdicts: dict[str, object] = {
         "train": training and _training_words(training),
         "evaluate": evaluation and _evaluation_words(evaluation),
@@ -29,6 +32,7 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
         "smoke": smoke and _smoke_words(smoke),
         "promote": promotion
         and (f"{promotion.revision} takes 100 %" if promotion.passed else f"taken back {promotion.reason}"),
+        "batch": predicted and _batch_words(predicted),
         "settle": "nothing to undo" if run.outcome == "promoted" else "",
     }
     return RunReport(
@@ -81,6 +85,11 @@ def _smoke_words(report: SmokeReport) -> str:
     right = sum(answer.passed for answer in report.answers)
     words = f"{right} of {len(report.answers)} answers right, median {report.median_milliseconds:.1f} ms"
     return f"{'passed' if report.passed else 'REJECTED'}: {words}"
+
+
+def _batch_words(report: BatchReport) -> str:
+    words = f"{report.rows:,} rows of {report.files:,} files, {report.bad_rows:,} bad: {report.output}"
+    return words if report.passed else f"REJECTED: {words}"
 
 
 def _first(candidate: Candidate) -> str:

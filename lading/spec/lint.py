@@ -121,6 +121,18 @@ def _quoted_condition(pipeline: Pipeline) -> Places:
             yield task.name, f"its condition compares with a text that has a quote in it: {condition}"
 
 
+def _named_condition(pipeline: Pipeline) -> Places:
+    """Seen: a warning "Could not resolve CEL parameter" in the log, and the condition is false, whatever came."""
+    for task in pipeline.tasks():
+        condition = task.spec.get("triggerPolicy", {}).get("condition", "")
+        given = task.spec.get("inputs", {}).get("parameters", {})
+        for name in re.findall(r"inputs\.parameter_values\['([^']*)'\]", condition):
+            source = given.get(name, {}).get("taskOutputParameter", {})
+            if source and source.get("outputParameterKey") != "Output":
+                output = f"{source['outputParameterKey']!r} of {source['producerTask']}"
+                yield task.name, f"depends on the output {output}, without an Else"
+
+
 def _named_loop(pipeline: Pipeline) -> Places:
     """Seen: ValueError: Parent pipeline input argument … not found."""
     for task in pipeline.tasks():
@@ -256,6 +268,8 @@ RULES = (
          "choose between parameters, or write one artifact in a step of its own", _one_of_artifacts),
     Rule("quoted-condition", "error", ("local",), "a condition on a text with a quote in it",
          "compare inside a component that returns a bool", _quoted_condition),
+    Rule("named-condition", "error", ("local",), "a lone dsl.If on one of several outputs",
+         "add a dsl.Else, or put it into a pipeline of its own that takes the value as a parameter", _named_condition),
     Rule("named-loop", "error", ("local",), "a loop over one of several outputs",
          "let the producer return the list alone (.output)", _named_loop),
     Rule("file-importer", "error", ("local",), "an importer of a file:// URI",

@@ -122,3 +122,14 @@ def _from_value(kind: str, value: Any) -> Any:
 def resolved_path(value: str) -> str:
     """A path of the caller's made absolute, so that a process in another place reads the same file; URIs stay."""
     return str(Path(value).resolve()) if value and "://" not in value and Path(value).exists() else value
+
+
+def absolute_places(value: str) -> str:
+    """Places of the caller's, one a line, made absolute, whether or not something is there; URIs stay, and an ``@``."""
+    return "\n".join(line if not line or "://" in line else _absolute(line) for line in value.splitlines())
+
+
+def _absolute(place: str) -> str:
+    mark = "@" if place.startswith("@") else ""
+    slash = "/" if place.endswith("/") else ""
+    return f"{mark}{Path(place.removeprefix('@')).absolute()}{slash}"

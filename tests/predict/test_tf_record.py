@@ -1,13 +1,15 @@
 """Reads TFRecord files, bit by bit."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import google_crc32c
 import pytest
 
 from lading.errors import InvalidData
-from lading.predict.tf_record import crc32c, masked_crc32c, read_records
+from lading.predict.tf_record import crc32c, masked_crc32c, read_records, table_crc32c
 
 
 def frame(data: bytes) -> bytes:
@@ -16,10 +18,18 @@ def frame(data: bytes) -> bytes:
 
 
 def test_the_checksum_is_the_one_of_the_specification() -> None:
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32/ISCSI
-    assert crc32c(b"") == 0
-    data = bytes(range(256)) * 7
-    assert crc32c(data) == google_crc32c.value(data)
+    for checksum in (crc32c, table_crc32c):
+        assert checksum(b"123456789") == 0xE3069283  # the check value of CRC-32/ISCSI
+        assert checksum(b"") == 0
+        data = bytes(range(256)) * 7
+        assert checksum(data) == google_crc32c.value(data)
+
+
+def test_it_works_without_google_crc32c() -> None:
+    script = "import sys; sys.modules['google_crc32c'] = None; from lading.predict.tf_record import crc32c"
+    words = [sys.executable, "-c", f"{script}; print(crc32c(b'123456789'))"]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert int(found.stdout) == 0xE3069283
 
 
 def test_a_file_that_tensorflow_wrote(tmp_path: Path) -> None:

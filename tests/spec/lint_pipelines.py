@@ -42,6 +42,11 @@ def two_lists() -> NamedTuple("Outputs", [("items", list), ("rest", list)]):
     return ["a", "b"], []
 
 
+@dsl.component(**C)
+def counted() -> NamedTuple("Outputs", [("count", int), ("rest", int)]):
+    return 1, 0
+
+
 @dsl.component(base_image="example.org/python:3.12", packages_to_install=["six"])
 def installs(text: str) -> str:
     return text
@@ -79,6 +84,13 @@ def quoted_condition(text: str = "it's"):
     said = say(text=text)
     with dsl.If(said.output == "it's"):
         say(text="equal")
+
+
+@dsl.pipeline(name="named-condition")
+def named_condition():
+    lists = counted()
+    with dsl.If(lists.outputs["count"] == 1):
+        say(text="one")
 
 
 @dsl.pipeline(name="named-loop")
@@ -152,7 +164,8 @@ def requests_only(text: str = "a"):
 
 PIPELINES = {
     p.name: p for p in (
-        clean, one_of_artifacts, quoted_condition, named_loop, file_importer, job_placeholder, google_placeholder,
+        clean, one_of_artifacts, quoted_condition, named_condition, named_loop, file_importer, job_placeholder,
+        google_placeholder,
         workspace, optional_parameter, container, pip_install, loose_image, parallelism, odd_name, artifact_input,
         requests_only,
     )

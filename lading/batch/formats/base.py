@@ -1,5 +1,6 @@
 """What all formats of rows have in common."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lading.batch.options import BatchOptions
+from lading.errors import InvalidInput
 from lading.predict.signature import Signature
 
 Array = npt.NDArray[Any]
@@ -187,6 +189,7 @@ def open_input(format: str, signature: Signature, options: BatchOptions) -> Inpu
         from lading.batch.formats.tf_records import TfRecords
 
         return TfRecords(signature, options)
+    _need_pyarrow()
     from lading.batch.formats.parquet_rows import ParquetRows
 
     return ParquetRows(signature, options)
@@ -210,9 +213,15 @@ def open_output(signature: Signature, options: BatchOptions) -> OutputFormat:
         from lading.batch.formats.csv_output import CsvOutput
 
         return CsvOutput(signature, options)
+    _need_pyarrow()
     from lading.batch.formats.parquet_output import ParquetOutput
 
     return ParquetOutput(signature, options)
+
+
+def _need_pyarrow() -> None:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise InvalidInput("Parquet needs pyarrow: pip install 'lading[batch]'")
 
 
 def row_bytes(signature: Signature) -> int | None:
