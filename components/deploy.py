@@ -17,6 +17,7 @@ def deploy(
     target: str = "local:",
     settings: str = "{}",
     require_signed: str = "",
+    steps: str = "100",
     timeout_seconds: int = 1800,
 ) -> NamedTuple("Outputs", [("revision", str), ("url", str), ("scheme", str)]):  # type: ignore[valid-type]
     """Deploy an image as the candidate of a service. Traffic stays as it is.
@@ -30,6 +31,7 @@ def deploy(
         target: Where the service lives.
         settings: How the revision runs, as a JSON object such as {"memory": "512Mi", "env": {"NAME": "value"}}.
         require_signed: A public key that must have signed the image: the PEM itself, a gs:// URI, or gcpkms://….
+        steps: The steps that `promote` will take: where the target cannot make one, nothing is deployed.
         timeout_seconds: How long the candidate may take to become ready.
 
     Returns:
@@ -40,7 +42,8 @@ def deploy(
     Raises:
         Rejected: The image is not signed by the key that is required; nothing was deployed.
         InvalidReference: The image has no digest; give the output `image` of `package`.
-        InvalidInput: A setting is unknown or of the wrong type; the message names each.
+        InvalidInput: A setting is unknown or of the wrong type, or the target cannot make one of the steps; the message
+            names each.
         RolloutInProgress: Another release of the service is open; wait for it, or undo it with `settle`.
         RevisionFailed: The revision does not start; the message has its last words, and the service is as it was.
         ServiceUnreachable: The target does not answer; see that it is reachable from the step.
@@ -50,6 +53,7 @@ def deploy(
 
     from lading.deploy import deploy_candidate
     from lading.files import write_atomic
+    from lading.promote import parse_steps
     from lading.signing.require import check_signed
     from lading.targets.connect import connect
     from lading.targets.settings import Settings
@@ -66,6 +70,7 @@ def deploy(
         release_id=release_id,
         model_diff_id=model_diff_id,
         settings=Settings.parse(settings),
+        steps=parse_steps(steps),
         deadline=deadline,
     )
     write_atomic(Path(candidate.path), to_json(deployed))

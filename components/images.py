@@ -4,4 +4,4 @@ STEPS = "lading/steps:0.1.0-python3.12"
 """Small, without TensorFlow: scan, package, deploy, smoke, promote, settle, rollback, reject."""
 
 STEPS_TRAIN = "lading/steps-train:0.1.0-python3.12"
-"""With TensorFlow: train, evaluate, convert, batch."""
+"""With TensorFlow: train, evaluate, convert, batch_predict."""

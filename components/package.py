@@ -1,6 +1,6 @@
 """KFP component: turn a SavedModel into a serving image."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from kfp import dsl
 
@@ -12,6 +12,7 @@ def package(
     model: dsl.Input[dsl.Model],
     packaged: dsl.Output[dsl.Artifact],
     repository: str,
+    scan_report: Optional[dsl.Input[dsl.Artifact]] = None,
     base: str = "host",
     platform: str = "",
     runtime: str = "",
@@ -26,6 +27,8 @@ def package(
         model: The SavedModel.
         packaged: What was made, as the JSON of a PackagedImage.
         repository: Where the image goes: HOST/NAME[:TAG] in a registry, or lading.local/NAME on this machine.
+        scan_report: What `scan` wrote about this model. With it a model that has changed since, or that the scan
+            rejected, is refused.
         base: The image below the model, by tag or digest. host: empty, for the local target.
         platform: Of a base for several, such as linux/arm64. Empty: that of the machine that runs this step.
         runtime: The server in the base: lading or tf-serving. Empty: lading.
@@ -40,7 +43,9 @@ def package(
 
     Raises:
         InvalidModel: The directory is not a SavedModel; give the output `model` of `train`, or of `model.export`. Or
-            the base serves with LiteRT, and the model was not converted.
+            the base serves with LiteRT, and the model was not converted. Or a file is not what it was when it was
+            scanned; the message names it.
+        InvalidInput: The scan rejected the model; see its report.
         InvalidReference: The repository or the base cannot be used; the message says what can.
         NotFound: The base does not exist, or not for the platform.
         AccessDenied: The registry refuses; the message names the role that is missing.
@@ -53,6 +58,7 @@ def package(
     from lading.files import write_atomic
     from lading.flows.vouched import Vouching, package_vouched
     from lading.provenance import PIPELINE_BUILDER
+    from lading.scanning.compare import read_report
     from lading.values import to_json
 
     made = package_vouched(
@@ -62,6 +68,7 @@ def package(
         base=base,
         platform=platform,
         runtime=runtime,
+        scanned=None if scan_report is None else read_report(Path(scan_report.path)),
         environ=os.environ,
     )
     write_atomic(Path(packaged.path), to_json(made))

@@ -15,6 +15,7 @@ def promote(
     steps: str = "100",
     hold_seconds: int = 0,
     public: bool = False,
+    instances: str = "",
     timeout_seconds: int = 1800,
 ) -> NamedTuple("Outputs", [("url", str), ("passed", bool)]):  # type: ignore[valid-type]
     """Send the traffic of the service to a candidate that passed its smoke test, all at once or in watched steps.
@@ -27,6 +28,8 @@ def promote(
             smoke test asked, and judged; if it is not good enough, what served before gets its traffic back.
         hold_seconds: How long each step is watched, at least. 0 with one step: it is not watched.
         public: Whether everyone may ask the service from then on.
+        instances: Your own requests, asked beside those of the smoke test: as of `smoke`. With them also one step
+            without hold is watched.
         timeout_seconds: How long everything may take, besides the holding.
 
     Returns:
@@ -35,7 +38,8 @@ def promote(
 
     Raises:
         InvalidInput: The verdict is negative, or is about another revision or image; promote what `smoke` tested. Or
-            the steps do not rise to 100.
+            the steps do not rise to 100, or `instances` is no file of requests.
+        NotFound: There is nothing at `instances`.
         RolloutInProgress: The release was undone, or another one holds the service; deploy again.
         Conflict: The service changed in the meantime; run the step again.
         ServiceUnreachable: The target does not answer; see that it is reachable from the step.
@@ -43,10 +47,13 @@ def promote(
     import os
     from pathlib import Path
 
+    from lading.asking import parse_instances
     from lading.files import write_atomic
     from lading.flows.rollout import promote_watched
+    from lading.observe import Questions
     from lading.promote import parse_steps
     from lading.releases import Candidate, SmokeReport
+    from lading.storage import read_bytes
     from lading.targets.connect import connect
     from lading.values import from_json, to_json
     from lading.wait import Deadline
@@ -60,6 +67,7 @@ def promote(
         target=connect(deployed.target, environ=os.environ),
         steps=percentages,
         hold_seconds=hold_seconds,
+        questions=Questions.of(verdict, parse_instances(read_bytes(instances))) if instances else None,
         public=public,
         deadline=Deadline.after(timeout_seconds + hold_seconds * len(percentages)),
     )

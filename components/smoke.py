@@ -12,6 +12,7 @@ def smoke(
     candidate: dsl.Input[dsl.Artifact],
     golden: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.Artifact],
+    instances: str = "",
     timeout_seconds: int = 300,
 ) -> NamedTuple("Outputs", [("passed", bool)]):  # type: ignore[valid-type]
     """Send the golden requests to the candidate alone and compare its answers.
@@ -20,6 +21,8 @@ def smoke(
         candidate: What `deploy` wrote.
         golden: Requests with known answers, as `train` writes them.
         report: The verdict, as the JSON of a SmokeReport.
+        instances: Your own requests, asked beside the golden ones: the URI of a JSON file with {"instances": [...]} or
+            a list of such. Every answer has to be finite. Empty: none.
         timeout_seconds: How long the whole test may take.
 
     Returns:
@@ -29,14 +32,17 @@ def smoke(
         ServiceUnreachable: Nothing answers at the candidate's URL; see that it is reachable from the step.
         DeadlineExceeded: The candidate is not ready, or does not answer, in time; see its log, or raise
             `timeout_seconds`.
-        InvalidInput: `candidate` or `golden` is not what `deploy` and `train` write.
+        InvalidInput: `candidate` or `golden` is not what `deploy` and `train` write, or `instances` no such file.
+        NotFound: There is nothing at `instances`.
     """
     import os
     from pathlib import Path
 
+    from lading.asking import parse_instances
     from lading.files import write_atomic
     from lading.releases import Candidate
     from lading.smoke import smoke_test
+    from lading.storage import read_bytes
     from lading.targets.base import candidate_door
     from lading.targets.connect import connect
     from lading.values import GoldenRequest, from_json, to_json
@@ -47,6 +53,7 @@ def smoke(
         deployed,
         GoldenRequest.read_all(Path(golden.path).read_text()),
         door=candidate_door(connect(deployed.target, environ=os.environ), deployed),
+        instances=parse_instances(read_bytes(instances)) if instances else (),
         deadline=Deadline.after(timeout_seconds),
     )
     write_atomic(Path(report.path), to_json(verdict))

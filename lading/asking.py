@@ -1,12 +1,14 @@
 """Asks a served model, and compares its answers with those that are known to be right."""
 
+import json
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import requests
 
-from lading.errors import AccessDenied, NotFound, RemoteError
+from lading.errors import AccessDenied, InvalidInput, NotFound, RemoteError
 from lading.releases import SmokeAnswer
 from lading.targets.door import Door
 from lading.values import GoldenRequest
@@ -45,6 +47,44 @@ def ask_golden(door: Door, golden: GoldenRequest, *, deadline: Deadline) -> tupl
     return _judged(golden, outputs, start, _difference(golden, outputs)), identity
 
 
+def ask_instances(door: Door, body: Mapping[str, Any], *, deadline: Deadline) -> tuple[SmokeAnswer, Identity]:
+    """Send a request of the user's own, to which any finite answer is right; say how it went, and who answered.
+
+    Raises:
+        ServiceUnreachable: nothing answers.
+        AccessDenied: we may not ask.
+    """
+    signature, asked = str(body.get("signature_name", "")), dict(body)
+    start = time.perf_counter()
+    try:
+        answer = door.predict(body, deadline=deadline)
+    except AccessDenied:
+        raise
+    except (RemoteError, NotFound) as error:
+        return SmokeAnswer(signature, False, _since(start), str(error), asked), Identity()
+    try:
+        problem = "" if is_finite(answer.json()) else "an answer to the given instances is not finite"
+    except ValueError:
+        problem = f"expected JSON, received {answer.text[:200]!r}"
+    return SmokeAnswer(signature, not problem, _since(start), problem, asked), identity_of(answer)
+
+
+def parse_instances(text: str | bytes) -> tuple[Mapping[str, Any], ...]:
+    """The user's own requests: the JSON of one body with ``instances`` or ``inputs``, or of a list of such.
+
+    Raises:
+        InvalidInput: something else.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"instances: expected JSON: {error}") from error
+    bodies = found if isinstance(found, list) else [found]
+    if not bodies or not all(isinstance(one, dict) and ("instances" in one or "inputs" in one) for one in bodies):
+        raise InvalidInput('instances: expected an object such as {"instances": [...]}, or a list of such objects')
+    return tuple(bodies)
+
+
 def identity_of(answer: requests.Response) -> Identity:
     """Who gave an answer."""
     return Identity(answer.headers.get("x-lading-revision", ""), answer.headers.get("x-lading-model", ""))
@@ -73,9 +113,13 @@ def _outputs(answer: requests.Response, golden: GoldenRequest) -> dict[str, Any]
 
 
 def _judged(golden: GoldenRequest, outputs: dict[str, Any], start: float, problem: str) -> SmokeAnswer:
-    milliseconds = (time.perf_counter() - start) * 1000
     finite = {name: value for name, value in outputs.items() if is_finite(value)}
-    return SmokeAnswer(golden.signature, not problem, round(milliseconds, 3), problem, golden.request, finite)
+    return SmokeAnswer(golden.signature, not problem, _since(start), problem, golden.request, finite)
+
+
+def _since(start: float) -> float:
+    """Milliseconds since a reading of the performance counter."""
+    return round((time.perf_counter() - start) * 1000, 3)
 
 
 def _difference(golden: GoldenRequest, outputs: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """Bring a candidate up beside what serves now; no existing traffic is touched."""
 
+from collections.abc import Sequence
+
 from lading.errors import RolloutInProgress
 from lading.releases import Candidate
 from lading.targets.base import LEASE_SECONDS, Phase, Rollout, ServiceState, Target, undo
@@ -18,6 +20,7 @@ def deploy_candidate(
     model_diff_id: str,
     settings: Settings,
     model: str = "",
+    steps: Sequence[int] = (100,),
     deadline: Deadline,
 ) -> Candidate:
     """Deploy an image as the candidate of a service.
@@ -34,17 +37,19 @@ def deploy_candidate(
         model_diff_id: What the revision must say of the model it serves.
         settings: How the revision runs.
         model: Name of the model on the server. Default: the last part of the image's repository.
+        steps: Percentages of the traffic that ``promote`` will be asked for.
         deadline: When to give up.
 
     Raises:
         InvalidReference: the image has no digest.
-        InvalidInput: the target does not have one of the settings.
+        InvalidInput: the target does not have one of the settings, or cannot make one of the steps.
         RolloutInProgress: another release of the service is open.
         RevisionFailed: the revision will not start; the service is as it was.
     """
     reference = ImageRef.parse(image)
     settings.check(target.capabilities.settings, target_name)
     known = _settled(target, service, release_id, deadline)
+    target.check_steps(service, image, steps, settings=settings, known=known, deadline=deadline)
     # A repeated step continues its own release, and must keep what that release restores.
     continued = known.rollout if known and known.rollout and known.rollout.open else None
     before = continued.before if continued else known.serving() if known else ()

@@ -68,18 +68,20 @@ class TrafficTarget:
 
 @dataclass(frozen=True)
 class RevisionHealth:
-    """How a revision answered for a while."""
+    """How a revision answered for a while; lading's own requests, or its users'."""
 
     revision: str
     requests: int
     errors: int
-    """Requests without an answer, or with one of status 400 or more."""
+    """Requests without an answer, or with one of status 400 or more; of users' requests 500 or more."""
     wrong: int
     """Answers that were not the known ones; only the candidate's are known."""
     median_milliseconds: float
     p95_milliseconds: float
     problem: str = ""
     """The first thing that was wrong; empty when nothing was."""
+    refused: int = 0
+    """Of users' requests: those with an answer of status 400 to 499."""
 
     @property
     def error_rate(self) -> float:
@@ -99,6 +101,10 @@ class StepReport:
     others: RevisionHealth | None
     """What answered for the rest of the traffic; None when nothing did."""
     seconds: float
+    users: RevisionHealth | None = None
+    """How the candidate answered its users, where the target sees their requests."""
+    users_before: RevisionHealth | None = None
+    """How what served before answered them; None where they were too few to judge by."""
 
 
 @dataclass(frozen=True)

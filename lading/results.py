@@ -1,4 +1,4 @@
-"""What steps result in: candidates, verdicts, promotions, and the reports of runs; values, as ``lading.values`` says.
+"""What steps result in: verdicts, and what they made; values, as ``lading.values`` says.
 
 Apart from it because a server needs none of them to start, and Python takes a millisecond to make each class.
 """
@@ -6,8 +6,8 @@ Apart from it because a server needs none of them to start, and Python takes a m
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from lading.batches import BatchReport
-from lading.releases import Candidate, Promotion, SmokeReport
+from lading.batches import BatchReport, VertexBatchReport
+from lading.releases import Promotion, SmokeReport
 from lading.values import Check, FileDigest, from_json
 
 
@@ -198,55 +198,6 @@ class PushedImage:
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """One step of a run."""
-
-    name: str
-    status: str
-    """``succeeded``, ``failed``, ``skipped``, ``cancelled``, or ``running`` (cut off by an interruption)."""
-    seconds: float
-    verdict: str = ""
-    """What the step decided, in a few words: ``accuracy 0.88``, ``34 of 34 answers right``."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """A held-out row that was sent to the promoted service, for people to look at."""
-
-    request: dict[str, Any]
-    """For each input its value as nested lists, with a leading batch axis of 1."""
-    true: str
-    """Name of the true class."""
-    predicted: str
-    """Name of the most probable class."""
-    probability: float
-    """What the model gives the predicted class, 0 to 1."""
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What a run of the release pipeline did."""
-
-    run_id: str
-    pipeline: str
-    outcome: str
-    """``promoted``, ``rejected``, ``failed`` or ``cancelled``."""
-    started: str
-    """ISO 8601, UTC."""
-    seconds: float
-    parameters: dict[str, str]
-    steps: tuple[StepRecord, ...]
-    problem: str = ""
-    """Why it did not end well; empty when it did."""
-    evaluation: EvaluationReport | None = None
-    packaged: PackagedImage | None = None
-    candidate: Candidate | None = None
-    smoke: SmokeReport | None = None
-    promotion: Promotion | None = None
-    examples: tuple[Example, ...] = ()
-
-
-@dataclass(frozen=True)
 class LocalEndpoint:
     """Where the embedded target listens, and the token it wants; kept in a file that only its owner can read."""
 
@@ -294,7 +245,16 @@ class TrainingReport:
     """For each signature ``{"inputs": {NAME: {"dtype", "shape"}}, "outputs": …}``; null is a dimension that varies."""
 
 
-Verdict = EvaluationReport | SmokeReport | ConvertReport | ScanReport | VerifyReport | Promotion | BatchReport
+Verdict = (
+    EvaluationReport
+    | SmokeReport
+    | ConvertReport
+    | ScanReport
+    | VerifyReport
+    | Promotion
+    | BatchReport
+    | VertexBatchReport
+)
 
 
 def verdict_from_json(text: str | bytes) -> Verdict:
@@ -304,7 +264,15 @@ def verdict_from_json(text: str | bytes) -> Verdict:
         InvalidInput: the text is not the JSON of a verdict.
     """
     start = (text if isinstance(text, str) else text.decode())[:100]
-    kinds: tuple[type[Verdict], ...] = (SmokeReport, ConvertReport, ScanReport, Promotion, VerifyReport, BatchReport)
+    kinds: tuple[type[Verdict], ...] = (
+        SmokeReport,
+        ConvertReport,
+        ScanReport,
+        Promotion,
+        VerifyReport,
+        BatchReport,
+        VertexBatchReport,
+    )
     for kind in kinds:
         if f'"kind": "{kind.__name__}"' in start:
             return from_json(text, kind)

@@ -1,8 +1,10 @@
 """Ask a running revision the golden requests, and judge its answers."""
 
 import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from lading.asking import ask_golden
+from lading.asking import ask_golden, ask_instances
 from lading.releases import Candidate, SmokeAnswer, SmokeReport
 from lading.targets.door import Door
 from lading.values import Check, GoldenRequest
@@ -17,6 +19,7 @@ def smoke_test(
     golden: tuple[GoldenRequest, ...],
     *,
     door: Door,
+    instances: Sequence[Mapping[str, Any]] = (),
     deadline: Deadline,
     max_median_milliseconds: float = MAX_MEDIAN_MILLISECONDS,
 ) -> SmokeReport:
@@ -29,6 +32,7 @@ def smoke_test(
         candidate: What ``deploy`` returned.
         golden: Requests with known answers.
         door: The way to the candidate alone: ``Target.door``.
+        instances: The user's own requests; any finite answer is right (``asking.parse_instances``).
         deadline: When to give up.
         max_median_milliseconds: Largest median time of an answer, in milliseconds.
 
@@ -46,9 +50,15 @@ def smoke_test(
         answer, identity = ask_golden(door, request, deadline=deadline)
         answers.append(answer)
         identities.add(identity)
+    own = []
+    for body in instances:
+        answer, identity = ask_instances(door, body, deadline=deadline)
+        own.append(answer)
+        identities.add(identity)
     median = statistics.median(answer.milliseconds for answer in answers) if answers else 0.0
     checks = (
-        _answers_check(answers),
+        _answers_check("answers", answers, "every golden request answered rightly, at least one"),
+        *([_answers_check("instances", own, "every own request answered, finitely")] if own else ()),
         _identity_check("revision", {i.revision for i in identities}, candidate.revision),
         _identity_check("model", {i.model for i in identities}, candidate.model_diff_id),
         Check(
@@ -66,14 +76,12 @@ def smoke_test(
     )
 
 
-def _answers_check(answers: list[SmokeAnswer]) -> Check:
+def _answers_check(name: str, answers: list[SmokeAnswer], expected: str) -> Check:
     wrong = [answer for answer in answers if not answer.passed]
     received = f"{len(answers) - len(wrong)} of {len(answers)} right" + (
         f"; first: {wrong[0].problem}" if wrong else ""
     )
-    return Check(
-        "answers", bool(answers) and not wrong, "every golden request answered rightly, at least one", received
-    )
+    return Check(name, bool(answers) and not wrong, expected, received)
 
 
 def _identity_check(what: str, received: set[str], expected: str) -> Check:

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.batch import batch as predict
+from components.batch_predict import batch_predict
 from components.reject import reject
 
 
@@ -13,8 +13,7 @@ def judge(passed: bool, report: dsl.Input[dsl.Artifact]):
         reject(report=report).set_caching_options(False)
 
 
-# Not "batch": KFP would take the component of that name for the pipeline when it loads the compiled file.
-@dsl.pipeline(name="batch-prediction")
+@dsl.pipeline(name="batch")
 def batch(
     model: str,
     inputs: str,
@@ -33,7 +32,7 @@ def batch(
         max_bad_rows: A count, or a share as 1%; with more the run ends red.
         engine: What computes: tensorflow, litert, or auto.
     """
-    predicted = predict(
+    predicted = batch_predict(
         model_uri=model, inputs=inputs, output=output, options=options, max_bad_rows=max_bad_rows, engine=engine
     ).set_caching_options(False)
     judge(passed=predicted.outputs["passed"], report=predicted.outputs["report"])

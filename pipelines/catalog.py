@@ -97,7 +97,9 @@ ENTRIES = {
         after=("package",),
         given={"run_id": "dsl.PIPELINE_JOB_ID_PLACEHOLDER"},
     ),
-    "batch": Entry(tags=("batch_prediction", "tensorflow", "savedmodel"), services=_TENSORFLOW, after=("train",)),
+    "batch_predict": Entry(
+        tags=("batch_prediction", "tensorflow", "savedmodel"), services=_TENSORFLOW, after=("train",)
+    ),
     "reject": Entry(
         tags=("evaluation", "report"), after=("evaluate",), when='evaluate_task.outputs["passed"] == False'
     ),

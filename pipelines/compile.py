@@ -10,7 +10,7 @@ from pipelines.catalog import write_catalog
 
 COMPONENTS = (
     "train", "evaluate", "scan", "convert", "package", "package_with_cloud_build", "deploy", "smoke", "promote",
-    "settle", "rollback", "reject", "batch", "vertex_resources",
+    "settle", "rollback", "reject", "batch_predict", "vertex_resources",
     "vertex_batch_predict",
 )  # fmt: skip
 PIPELINES = ("release", "batch")

@@ -76,6 +76,7 @@ def release(
                 packaged = package(
                     model=trained.outputs["model"],
                     repository=repository,
+                    scan_report=scanned.outputs["report"],
                     base=base,
                     sign_key=sign_key,
                     sbom=statements,

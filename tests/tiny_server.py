@@ -14,7 +14,10 @@ from pathlib import Path
 
 NUMBERS = count(1)
 AFTER = int(os.environ.get("FAULTS_AFTER", "0"))
-"""So many predictions are right before the faults begin that the environment asks for."""
+"""So many predictions are right before the faults begin that the environment asks for.
+
+``FAULTS_FOR`` names a field of the request: others have no faults.
+"""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -37,13 +40,14 @@ class Handler(BaseHTTPRequestHandler):
         sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         number = next(NUMBERS)
         answer = json.loads(Path("answer.json").read_text())
-        time.sleep(float(os.environ.get("SLOW_SECONDS", "0")) if number > AFTER else 0)
-        if number > AFTER and "ERROR_EVERY" in os.environ and not number % int(os.environ["ERROR_EVERY"]):
+        faulty = number > AFTER and os.environ.get("FAULTS_FOR", "") in ("", *sent)
+        time.sleep(float(os.environ.get("SLOW_SECONDS", "0")) if faulty else 0)
+        if faulty and "ERROR_EVERY" in os.environ and not number % int(os.environ["ERROR_EVERY"]):
             answer = "error"
-        if number > AFTER and "WRONG_ANSWER" in os.environ:
+        if faulty and "WRONG_ANSWER" in os.environ:
             answer = float(os.environ["WRONG_ANSWER"])
         if answer == "error":
-            return self.reply(500, {"error": "out of order"})
+            return self.reply(int(os.environ.get("ERROR_STATUS", "500")), {"error": "out of order"})
         body = {"predictions": [answer for _ in sent["instances"]]} if "instances" in sent else {"outputs": [[answer]]}
         if sent.get("parameters", {}).get("identity"):  # behind Vertex AI, which hands no headers on
             names = {"x-lading-revision": "K_REVISION", "x-lading-model": "LADING_MODEL_DIFF_ID"}

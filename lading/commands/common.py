@@ -35,6 +35,16 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_ingress(parser: argparse.ArgumentParser) -> None:
+    """Where a command that asks services finds those of a Knative cluster; for ``targets.connect.connect``."""
+    parser.add_argument(
+        "--ingress",
+        default="",
+        metavar="HOST:PORT",
+        help="of a Knative cluster, where the names of its services lead nowhere from here",
+    )
+
+
 def emit(args: argparse.Namespace, data: Any, text: str) -> None:
     """Print ``data`` as JSON when ``--json`` was given, else ``text``."""
     print(json.dumps(data, indent=1) if args.json else text)

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.commands.common import add_parser, emit, emit_verdict, read_text, table
+from lading.commands.common import add_ingress, add_parser, emit, emit_verdict, read_text, table
 
 if TYPE_CHECKING:
     from lading.releases import Promotion
@@ -37,7 +37,11 @@ def register(subparsers: Any) -> None:
     smoke.add_argument(
         "--golden", required=True, type=Path, metavar="FILE", help="requests with known answers (JSON Lines)"
     )
+    smoke.add_argument(
+        "--instances", type=Path, metavar="FILE", help='your own requests: {"instances": […]}, or a list of such'
+    )
     smoke.add_argument("--out", type=Path, metavar="FILE", help="gets the verdict, for promote")
+    add_ingress(smoke)
     smoke.add_argument(
         "--timeout", type=float, default=120, metavar="SECONDS", help="for everything (default: %(default)s)"
     )
@@ -72,11 +76,11 @@ def _add_service(parser: argparse.ArgumentParser, *, seconds: int) -> None:
     )
 
 
-def _connect(name: str, seconds: float) -> "tuple[Target, Deadline]":
+def _connect(name: str, seconds: float, ingress: str = "") -> "tuple[Target, Deadline]":
     from lading.targets.connect import connect
     from lading.wait import Deadline
 
-    return connect(name, environ=os.environ), Deadline.after(seconds)
+    return connect(name, environ=os.environ, ingress=ingress), Deadline.after(seconds)
 
 
 def _deploy(args: argparse.Namespace) -> int:
@@ -110,6 +114,7 @@ def _deploy(args: argparse.Namespace) -> int:
 
 
 def _smoke(args: argparse.Namespace) -> int:
+    from lading.asking import parse_instances
     from lading.files import write_atomic
     from lading.releases import Candidate
     from lading.smoke import smoke_test
@@ -118,8 +123,10 @@ def _smoke(args: argparse.Namespace) -> int:
 
     candidate = from_json(read_text(args.candidate), Candidate)
     golden = GoldenRequest.read_all(read_text(args.golden))
-    target, deadline = _connect(candidate.target, args.timeout)
-    verdict = smoke_test(candidate, golden, door=candidate_door(target, candidate), deadline=deadline)
+    target, deadline = _connect(candidate.target, args.timeout, args.ingress)
+    own = parse_instances(read_text(args.instances)) if args.instances else ()
+    door = candidate_door(target, candidate)
+    verdict = smoke_test(candidate, golden, door=door, instances=own, deadline=deadline)
     if args.out:
         write_atomic(args.out, to_json(verdict))
     return emit_verdict(args, verdict)

@@ -1,7 +1,6 @@
 """``lading rollout``: from an image to traffic in one call, or back to what served before."""
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -9,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from lading.commands.common import add_parser, emit_verdict, read_text
+from lading.commands.common import add_ingress, add_parser, emit_verdict, read_text
 from lading.errors import InvalidInput
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -49,16 +48,22 @@ def register(subparsers: Any) -> None:
     )
     rollout.add_argument("--settings", default="{}", metavar="JSON", help='for instance \'{"memory": "1Gi"}\'')
     rollout.add_argument("--public", action="store_true", help="let everyone ask the service, from the promotion on")
+    rollout.add_argument(
+        "--release", default="", metavar="ID", help="names this rollout: the same again goes on where it was cut off"
+    )
     rollout.add_argument("--wait", action="store_true", help="wait for another release of the service to end")
     rollout.add_argument(
         "--timeout", type=float, default=1800, metavar="SECONDS", help="for everything (default: %(default)s)"
     )
+    add_ingress(rollout)
     rollout.set_defaults(run=_rollout)
 
 
 def _rollout(args: argparse.Namespace) -> int:
+    from lading.asking import parse_instances
     from lading.flows.rollout import Plan, roll_out
-    from lading.observe import Limits, Questions, read_instances
+    from lading.judging import Limits
+    from lading.observe import Questions
     from lading.packaged import find_model
     from lading.promote import parse_steps
     from lading.targets.connect import connect
@@ -82,8 +87,8 @@ def _rollout(args: argparse.Namespace) -> int:
         model=model.name,
         service=args.service,
         target_name=args.target,
-        release_id=f"rollout-{uuid.uuid4().hex[:8]}",
-        questions=Questions(golden, read_instances(_bodies(args.instances))),
+        release_id=args.release or f"rollout-{uuid.uuid4().hex[:8]}",
+        questions=Questions(golden, parse_instances(read_text(args.instances)) if args.instances else ()),
         settings=Settings.parse(args.settings),
         steps=parse_steps(args.steps),
         hold_seconds=args.hold,
@@ -91,19 +96,9 @@ def _rollout(args: argparse.Namespace) -> int:
         public=args.public,
         wait=args.wait,
     )
-    target = connect(args.target, environ=os.environ)
+    target = connect(args.target, environ=os.environ, ingress=args.ingress)
     report = roll_out(plan, target=target, deadline=deadline, say=lambda line: print(line, file=sys.stderr, flush=True))
     return emit_verdict(args, report)
-
-
-def _bodies(path: Path | None) -> list[Any]:
-    if path is None:
-        return []
-    try:
-        body = json.loads(read_text(path))
-    except ValueError as error:
-        raise InvalidInput(f"{path}: expected JSON: {error}") from error
-    return body if isinstance(body, list) else [body]
 
 
 def _seconds(text: str) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from lading.errors import LadingError, ServiceUnreachable
-from lading.results import StepRecord
+from lading.run_report import StepRecord
 from lading.settle import settle_release
 from lading.targets.connect import connect
 from lading.wait import Deadline

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from lading.backends.base import ENDED, Backend, RunView, StepView
 from lading.errors import AccessDenied, DeadlineExceeded, LadingError, QuotaExceeded, RemoteError, ServiceUnreachable
 from lading.flows.ending import last_error, outcome_of
-from lading.results import StepRecord
+from lading.run_report import StepRecord
 from lading.wait import Deadline
 
 SECONDS_BETWEEN_REQUESTS = 1.0

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from lading.deploy import deploy_candidate
 from lading.errors import InvalidInput, LadingError, RolloutInProgress
-from lading.observe import Limits, Questions, observe_step
+from lading.judging import Limits
+from lading.observe import Questions, Users, observe_step
 from lading.promote import check_steps, promote_candidate
-from lading.releases import Candidate, Promotion, RolloutReport, SmokeReport, StepReport
+from lading.releases import Candidate, Promotion, RevisionHealth, RolloutReport, SmokeReport, StepReport
 from lading.settle import settle_release
 from lading.smoke import smoke_test
 from lading.targets.base import Target, candidate_door
@@ -73,9 +74,11 @@ def roll_out(plan: Plan, *, target: Target, deadline: Deadline, say: Say = lambd
     try:
         candidate = _deploy(plan, target, deadline, say)
         say(f"{candidate.revision} is ready, without traffic")
-        asked = target.capabilities.candidate
-        say(f"asking it {len(plan.questions.golden)} golden requests ({asked})")
-        smoke = smoke_test(candidate, plan.questions.golden, door=candidate_door(target, candidate), deadline=deadline)
+        asked, questions = target.capabilities.candidate, plan.questions
+        own = f" and {len(questions.instances)} of your own" if questions.instances else ""
+        say(f"asking it {len(questions.golden)} golden requests{own} ({asked})")
+        door = candidate_door(target, candidate)
+        smoke = smoke_test(candidate, questions.golden, door=door, instances=questions.instances, deadline=deadline)
         if not smoke.passed:
             done = settle_release(plan.service, target=target, release_id=plan.release_id, deadline=deadline)
             say(f"it did not answer as it should: {done}")
@@ -111,6 +114,7 @@ def _deploy(plan: Plan, target: Target, deadline: Deadline, say: Say) -> Candida
                 model_diff_id=plan.model_diff_id,
                 model=plan.model,
                 settings=plan.settings,
+                steps=plan.steps,
                 deadline=deadline,
             )
         except RolloutInProgress as error:
@@ -158,6 +162,7 @@ def promote_watched(
         "service_door": target.door(candidate.service, None, url=candidate.service_url, model=candidate.model),
     }
     asked = questions or Questions.of(smoke)
+    before = _before(candidate, target, deadline)
     _check_public(public, target, candidate.target)
 
     def watch(percent: int) -> StepReport:
@@ -167,12 +172,14 @@ def promote_watched(
             percent,
             asked,
             **doors,
+            users=Users(target, candidate, before, deadline),
             hold_seconds=hold_seconds,
             limits=limits or Limits(),
             deadline=deadline,
         )
-        health = step.candidate
-        say(f"  {health.requests} requests, {health.errors} errors, median {health.median_milliseconds:.1f} ms")
+        say(f"  {_words(step.candidate)}")
+        if step.users is not None:
+            say(f"  its users: {_words(step.users)}" + ("" if step.users_before else " (too few to judge by)"))
         return step
 
     is_watched = questions is not None or len(steps) > 1 or hold_seconds > 0
@@ -200,6 +207,17 @@ def _check_public(public: bool, target: Target, name: str) -> None:
     """
     if public and not target.capabilities.public:
         raise InvalidInput(f"{name} cannot make a service public: whoever reaches it may ask it; leave --public away")
+
+
+def _before(candidate: Candidate, target: Target, deadline: Deadline) -> frozenset[str]:
+    """The revisions that served before the candidate's release."""
+    state = target.get(candidate.service, deadline=deadline)
+    lines = state.rollout.before if state and state.rollout else ()
+    return frozenset(line.revision for line in lines) - {candidate.revision}
+
+
+def _words(health: RevisionHealth) -> str:
+    return f"{health.requests} requests, {health.errors} errors, median {health.median_milliseconds:.1f} ms"
 
 
 def _ending(promotion: Promotion) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from lading.files import storage_errors
 from lading.flows.ending import last_error, outcome_of, undo_open_release
-from lading.results import StepRecord
+from lading.run_report import StepRecord
 from lading.spec.ir import Pipeline
 
 KEPT_RUNS = 10

@@ -6,7 +6,7 @@ from typing import Any
 
 from lading.errors import LadingError
 from lading.http import Client
-from lading.results import Example
+from lading.run_report import Example
 from lading.wait import Deadline
 
 _SECONDS = 10.0

@@ -22,7 +22,7 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
     candidate = _read(run, "deploy", "candidate", Candidate)
     smoke = _read(run, "smoke", "report", SmokeReport)
     promotion = _read(run, "promote", "promotion", Promotion)
-    predicted = _read(run, "batch", "report", BatchReport)
+    predicted = _read(run, "batch-predict", "report", BatchReport)
     verdicts: dict[str, object] = {
         "train": training and _training_words(training),
         "evaluate": evaluation and _evaluation_words(evaluation),
@@ -32,7 +32,7 @@ def summarize(run: Run, examples: tuple[Example, ...] = ()) -> RunReport:
         "smoke": smoke and _smoke_words(smoke),
         "promote": promotion
         and (f"{promotion.revision} takes 100 %" if promotion.passed else f"taken back {promotion.reason}"),
-        "batch": predicted and _batch_words(predicted),
+        "batch-predict": predicted and _batch_words(predicted),
         "settle": "nothing to undo" if run.outcome == "promoted" else "",
     }
     return RunReport(

@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lading.errors import Conflict, InvalidInput
 from lading.local import cloud_run, discovery
 from lading.local.admission import admit_service
+from lading.local.counts import BOUNDS_MILLISECONDS, Counts
 from lading.local.objects import API_VERSION, KINDS, REVISIONS, SERVICES, Key, Object, service_key
 from lading.local.refusals import Refused
 from lading.local.selectors import select
@@ -21,6 +22,8 @@ from lading.local.tables import table, wants_table
 _PATH = re.compile(
     rf"/apis/{re.escape(API_VERSION)}(?:/namespaces/([^/]+))?/({SERVICES}|{REVISIONS})(?:/([^/]+))?", re.ASCII
 )
+_TRAFFIC = re.compile(r"/apis/local\.lading\.dev/v1/namespaces/([^/]+)/services/([^/]+)/traffic", re.ASCII)
+"""lading's own: Knative's API has nothing of the kind."""
 _MERGE_PATCH = "application/merge-patch+json"  # RFC 7386
 _WATCH_SECONDS = 300.0
 _TICK_SECONDS = 1.0
@@ -51,6 +54,15 @@ class Request:
         return self.query.get("watch") in ("1", "true")
 
 
+class Seen(Protocol):
+    """Who counts the users' requests."""
+
+    since: str
+
+    def counts(self, name: str) -> Counts:
+        """Of a revision, by its uid."""
+
+
 Answer = Object | Iterator[Object | None]
 """A body; or the events of a watch, and None now and then when there is none."""
 
@@ -60,10 +72,11 @@ class Api:
 
     Args:
         store: The objects.
+        seen: What was seen of the users' requests.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, seen: Seen) -> None:
+        self._store, self._seen = store, seen
 
     def answer(self, request: Request) -> tuple[int, Answer]:
         """The status and the body for a request.
@@ -94,9 +107,23 @@ class Api:
         document = discovery.document(request.path)
         if document is not None and request.method == "GET":
             return document
-        if document is not None:
+        traffic = _TRAFFIC.fullmatch(request.path)
+        if document is not None or (traffic and request.method != "GET"):
             raise _not_allowed(request)
+        if traffic:
+            return self._traffic(Key(traffic[1], traffic[2]))
         return cloud_run.answer(self._store, request.method, request.path, request.body)
+
+    def _traffic(self, key: Key) -> Object:
+        """What was seen of the users' requests to each revision of a service."""
+        self._store.get(SERVICES, key)
+        own = [one["metadata"] for one in self._store.list(REVISIONS, key.namespace) if service_key(one) == key]
+        return {
+            "kind": "ServiceTraffic",
+            "since": self._seen.since,
+            "boundsMilliseconds": list(BOUNDS_MILLISECONDS),
+            "revisions": {one["name"]: self._seen.counts(one["uid"]).to_json() for one in own},
+        }
 
     def _list(self, plural: str, found: "re.Match[str]", request: Request) -> Object:
         with self._store.lock:

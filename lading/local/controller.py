@@ -217,7 +217,7 @@ class Controller:
         routes = {taken[""]: {uid[name]: share for name, share in shares(lines).items()}}
         routes |= {taken[line.tag]: {uid[line.revision]: 100} for line in lines if line.tag}
         for port, split in routes.items():
-            self._router.route(port, split)
+            self._router.route(port, split, counted=port == taken[""])
         for port in set(self._routed.get(key, {}).values()) - set(routes):
             self._router.unroute(port)
         self._routed[key] = {"": taken[""], **{line.tag: taken[line.tag] for line in lines if line.tag}}

@@ -1,10 +1,12 @@
 """One request and its answer, passed on both ways at the same time without being held."""
 
 import asyncio
+import re
 
 from lading.local import wire
 
 _SMALL_BYTES = 65536
+_STATUS = re.compile("[2-5][0-9]{2}", re.ASCII)
 
 
 class Exchange:
@@ -18,8 +20,13 @@ class Exchange:
 
     def __init__(self, head: wire.Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
-        self.begun = False
-        """Whether the client has got a part of the answer."""
+        self.status = 0
+        """Of the answer that the client has got a part of, as far as its revision is concerned; 0 before there is one.
+
+        An answer that the revision breaks off is a 502 that could not be told any more.
+        """
+        self.answered = 0.0
+        """When the answer began, by the clock of the event loop."""
         self._head, self._reader = head, reader
 
     async def run(self, up_reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> bool:
@@ -42,7 +49,7 @@ class Exchange:
             try:
                 answer = await answering
             except (wire.BadMessage, ConnectionError) as error:
-                return await fail(self.writer, 502, "Bad Gateway", f"the revision failed: {error}")
+                return await self.fail(502, "Bad Gateway", f"the revision failed: {error}")
             framed = await self._answer(answer)
             return framed and sending.done() and sending.exception() is None and self._keeps_alive()
         finally:
@@ -60,7 +67,7 @@ class Exchange:
             self._up_writer.write(self._request_head() + body)
             answer = await self._answer_head()
         except (wire.BadMessage, ConnectionError) as error:
-            return await fail(self.writer, 502, "Bad Gateway", f"the revision failed: {error}")
+            return await self.fail(502, "Bad Gateway", f"the revision failed: {error}")
         return await self._answer(answer) and self._keeps_alive()
 
     async def _answer_head(self) -> wire.Head:
@@ -70,6 +77,8 @@ class Exchange:
             answer = await wire.read_head(self._up_reader)
         if answer is None:
             raise wire.BadMessage("the revision closed the connection without an answer")
+        if not _STATUS.fullmatch(answer.start[1]):
+            raise wire.BadMessage(f"expected a status from 200 to 599, received {answer.start[1][:20]!r}")
         return answer
 
     def _client_left(self, sending: "asyncio.Future[None]") -> bool:
@@ -96,26 +105,37 @@ class Exchange:
         bodiless = self._head.start[0] == "HEAD" or answer.start[1] in ("204", "304")
         framed = bodiless or answer.chunked or answer.length is not None
         keeps = framed and self._keeps_alive()
-        self.begun = True
+        self._begin(int(answer.start[1]))
         self.writer.write(answer.encode(("Connection", "keep-alive" if keeps else "close")))
-        if bodiless:
-            pass
-        elif answer.chunked:
-            await wire.copy_chunked(self._up_reader, self.writer)
-        elif answer.length is not None:
-            await wire.copy_exactly(self._up_reader, self.writer, answer.length)
-        else:
-            await wire.copy_to_end(self._up_reader, self.writer)
+        try:
+            if bodiless:
+                pass
+            elif answer.chunked:
+                await wire.copy_chunked(self._up_reader, self.writer)
+            elif answer.length is not None:
+                await wire.copy_exactly(self._up_reader, self.writer, answer.length)
+            else:
+                await wire.copy_to_end(self._up_reader, self.writer)
+        except wire.BadMessage:
+            self.status = 502
+            raise
+        except ConnectionError:
+            if self._up_reader.exception() is not None:  # else the client went away
+                self.status = 502
+            raise
         await self.writer.drain()
         return framed
+
+    def _begin(self, status: int) -> None:
+        self.status, self.answered = status, asyncio.get_running_loop().time()
+
+    async def fail(self, status: int, reason: str, message: str) -> bool:
+        """Answer instead of the revision, and say False: as this request is not read, the connection ends."""
+        self._begin(status)
+        self.writer.write(wire.error_answer(status, reason, message, retry_after=status == 503))
+        await self.writer.drain()
+        return False
 
     def _keeps_alive(self) -> bool:
         wish = self._head.get("connection").lower()
         return "close" not in wish and (self._head.start[2] == "HTTP/1.1" or "keep-alive" in wish)
-
-
-async def fail(writer: asyncio.StreamWriter, status: int, reason: str, message: str) -> bool:
-    """Answer instead of the revision, and say False: the connection carries no more, as this request is not read."""
-    writer.write(wire.error_answer(status, reason, message, retry_after=status == 503))
-    await writer.drain()
-    return False

@@ -7,13 +7,15 @@ between two requests; those that run end where they began.
 import asyncio
 import contextlib
 import threading
+import uuid
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lading.errors import LadingError
 from lading.local import wire
-from lading.local.exchange import Exchange, fail
+from lading.local.counts import PROBE_AGENT, Counts
+from lading.local.exchange import Exchange
 
 HOLD_SECONDS = 10.0
 """How long a request waits for a revision that is being restarted."""
@@ -37,6 +39,7 @@ class _Backend:
     """How long a request may take, with the time that it waits."""
     turns: "asyncio.Semaphore | contextlib.nullcontext[None]" = field(default_factory=contextlib.nullcontext)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    counts: Counts = field(default_factory=Counts)
 
 
 @dataclass
@@ -45,6 +48,8 @@ class _Route:
 
     server: asyncio.Server
     shares: dict[str, int]
+    counted: bool
+    """Whether users come this way."""
     credit: dict[str, int] = field(default_factory=dict)
 
     def pick(self) -> str:
@@ -60,6 +65,8 @@ class Router:
     """Routes requests. Methods may be called from any thread but its own."""
 
     def __init__(self) -> None:
+        self.since = uuid.uuid4().hex
+        """Names the time from which on requests are counted."""
         self._backends: dict[str, _Backend] = {}
         self._routes: dict[int, _Route] = {}
         self._connections: set[asyncio.Task[None]] = set()
@@ -94,13 +101,23 @@ class Router:
         backend = self._backends.get(name)
         return backend.in_flight if backend else 0
 
-    def route(self, port: int, shares: Mapping[str, int]) -> None:
+    def counts(self, name: str) -> Counts:
+        """What was seen of the users' requests to a revision."""
+        backend = self._backends.get(name)
+        return backend.counts if backend else Counts()
+
+    def route(self, port: int, shares: Mapping[str, int], *, counted: bool = True) -> None:
         """Listen on a port of loopback, and send its requests to revisions by their shares.
+
+        Args:
+            port: Where.
+            shares: By revision.
+            counted: Whether these are the requests of users, that ``counts`` tells of.
 
         Raises:
             LadingError: something else listens on the port.
         """
-        self._call(self._set_route(port, dict(shares)))
+        self._call(self._set_route(port, dict(shares), counted))
 
     def unroute(self, port: int) -> None:
         """Stop listening on a port; requests that run go on."""
@@ -132,7 +149,7 @@ class Router:
         if concurrency:
             backend.turns = asyncio.Semaphore(concurrency)
 
-    async def _set_route(self, port: int, shares: dict[str, int]) -> None:
+    async def _set_route(self, port: int, shares: dict[str, int], counted: bool) -> None:
         if port in self._routes:
             if self._routes[port].shares != shares:
                 self._routes[port].shares, self._routes[port].credit = shares, {}
@@ -147,7 +164,7 @@ class Router:
             )
         except OSError as error:
             raise LadingError(f"cannot listen on 127.0.0.1:{port}: {error.strerror or error}; end what does") from error
-        self._routes[port] = _Route(server, shares)
+        self._routes[port] = _Route(server, shares, counted)
 
     async def _remove_route(self, port: int) -> None:
         route = self._routes.pop(port, None)
@@ -188,28 +205,39 @@ class Router:
             writer.write(wire.error_answer(400, "Bad Request", str(error)))
             return False
         backend = self._backends.setdefault(route.pick(), _Backend())
+        exchange, began = Exchange(head, reader, writer), self._loop.time()
+        try:
+            return await self._take_turn(backend, exchange, reader)
+        finally:
+            # No status: the client went away before there was an answer, which says nothing of the revision.
+            if exchange.status and route.counted and not head.get("user-agent").startswith(PROBE_AGENT):
+                backend.counts.add(exchange.status, (exchange.answered - began) * 1000)
+
+    async def _take_turn(self, backend: _Backend, exchange: Exchange, reader: asyncio.StreamReader) -> bool:
+        """Answer a request when it is its turn; whether the connection may carry another."""
         if backend.limit and backend.in_flight >= backend.limit * (1 + QUEUE_FACTOR):
-            return await fail(writer, 503, "Service Unavailable", f"{backend.in_flight} requests are waiting already")
+            return await exchange.fail(503, "Service Unavailable", f"{backend.in_flight} requests are waiting already")
         backend.in_flight += 1
-        exchange = Exchange(head, reader, writer)
         limit = asyncio.timeout(backend.seconds)
         try:
             async with limit, backend.turns:
                 # Who waits long may have gone.
                 return not reader.at_eof() and await self._forward(backend, exchange)
         except TimeoutError:
-            if limit.expired() and not exchange.begun:
+            if limit.expired() and not exchange.status:
                 words = f"the revision did not answer within {backend.seconds:g} s"
-                await fail(writer, 504, "Gateway Timeout", words)
+                await exchange.fail(504, "Gateway Timeout", words)
+            elif limit.expired():
+                exchange.status = 504
             return False
         finally:
             backend.in_flight -= 1
 
-    async def _forward(self, backend: _Backend, exchange: "Exchange") -> bool:
+    async def _forward(self, backend: _Backend, exchange: Exchange) -> bool:
         """Pass a request on and its answer back; whether the connection may carry another."""
         upstream = await self._connect(backend)
         if isinstance(upstream, str):
-            return await fail(exchange.writer, 503, "Service Unavailable", upstream)
+            return await exchange.fail(503, "Service Unavailable", upstream)
         try:
             return await exchange.run(*upstream)
         finally:

@@ -62,7 +62,7 @@ def serve(layout: Layout, *, environ: Mapping[str, str]) -> int:
     env = {name: environ[name] for name in _PASSED_ON if name in environ}
     controller = Controller(store, router, Host(layout, env, environ))
     controller.start()
-    api = _listen(Api(store), layout)
+    api = _listen(Api(store, router), layout)
     threading.Thread(target=api.serve_forever, name="api", daemon=True).start()
     _LOG.info("serving %s on port %s", layout.root, api.server_port)
     parent = os.getppid()

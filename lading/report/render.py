@@ -4,14 +4,15 @@ from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lading.batches import BatchReport
+from lading.batches import BatchReport, VertexBatchReport
 from lading.releases import Promotion, SmokeReport
 from lading.report.curl import curl_command
 from lading.report.evaluation import view_evaluation
 from lading.report.picture import find_picture
 from lading.report.scan import view_scan
 from lading.report.smoke import view_smoke
-from lading.results import EvaluationReport, RunReport, ScanReport, Verdict
+from lading.results import EvaluationReport, ScanReport, Verdict
+from lading.run_report import RunReport
 from lading.values import ImageRef
 
 _MOST_COMMAND_CHARACTERS = 20_000
@@ -47,6 +48,7 @@ def render_verdict(report: Verdict) -> str:
             scan=view_scan(report) if isinstance(report, ScanReport) else None,
             promotion=report if isinstance(report, Promotion) else None,
             batch=report if isinstance(report, BatchReport) else None,
+            vertex_batch=report if isinstance(report, VertexBatchReport) else None,
         )
     )
 

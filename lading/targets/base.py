@@ -6,17 +6,16 @@ locking.
 """
 
 import json
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from lading.errors import InvalidReference
 from lading.releases import Candidate, TrafficTarget
 from lading.targets.door import Door
 from lading.targets.settings import Settings
+from lading.targets.traffic import TrafficSeen
 from lading.wait import Deadline
 
 
@@ -163,6 +162,8 @@ class Capabilities:
     """Whether a service can be opened to everyone."""
     private: bool
     """Whether a service is closed to everyone else until it is opened."""
+    sees_traffic: bool = False
+    """Whether it counts the users' requests to each revision, all of them: ``Target.traffic_seen``."""
 
 
 class Target(Protocol):
@@ -174,6 +175,30 @@ class Target(Protocol):
 
     def get(self, service: str, *, deadline: Deadline) -> ServiceState | None:
         """The service, or None when there is none."""
+
+    def check_steps(
+        self,
+        service: str,
+        image: str,
+        steps: Sequence[int],
+        *,
+        settings: Settings,
+        known: ServiceState | None,
+        deadline: Deadline,
+    ) -> None:
+        """See that a release can take these steps, before anything is begun.
+
+        Args:
+            service: Its name.
+            image: By digest; with the settings it makes a revision.
+            steps: Percentages of the traffic for it, while what serves now shares the rest.
+            settings: How it runs.
+            known: The service; None if there is none.
+            deadline: When to give up.
+
+        Raises:
+            InvalidInput: one of them cannot be made; says which could.
+        """
 
     def deploy(
         self,
@@ -218,6 +243,9 @@ class Target(Protocol):
             model: Name of the model on the server.
         """
 
+    def traffic_seen(self, service: str, *, deadline: Deadline) -> Mapping[str, TrafficSeen]:
+        """The users' requests to each revision, counted; nothing where they are not seen (``capabilities``)."""
+
     def set_public(self, service: str, public: bool, *, deadline: Deadline) -> None:
         """Let everyone ask the service, or only those who may.
 
@@ -227,38 +255,6 @@ class Target(Protocol):
 
     def delete(self, service: str, *, deadline: Deadline) -> None:
         """Remove the service and its revisions; nothing happens when there is none."""
-
-
-@dataclass(frozen=True)
-class TargetRef:
-    """A target by name: ``scheme:place``."""
-
-    scheme: str
-    place: str
-
-    @classmethod
-    def parse(cls, text: str) -> "TargetRef":
-        """Read a target such as ``local:`` or ``cloudrun:PROJECT/REGION``.
-
-        Raises:
-            InvalidReference: the scheme is unknown, or the place is not one of it.
-        """
-        scheme, colon, place = text.partition(":")
-        if not colon or scheme not in _FORMS or not _FORMS[scheme][1].fullmatch(place):
-            known = ", ".join(f"{name}:{form}" for name, (form, _) in _FORMS.items())
-            raise InvalidReference(f"expected a target ({known}), received {text!r}")
-        return cls(scheme, place)
-
-
-_TWO_PARTS = re.compile(r"[^/]+/[^/]+")
-_ONE_PART = re.compile(r"[^/]+")
-_FORMS = {
-    "local": ("", re.compile("")),
-    "cloudrun": ("PROJECT/REGION", _TWO_PARTS),
-    "knative": ("NAMESPACE", _ONE_PART),
-    "kubernetes": ("NAMESPACE", _ONE_PART),
-    "vertex": ("PROJECT/REGION", _TWO_PARTS),
-}
 
 
 def candidate_door(target: Target, candidate: Candidate) -> Door:

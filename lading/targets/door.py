@@ -10,6 +10,9 @@ from lading.http import Client
 from lading.wait import Deadline
 
 READY_PATH = "/v2/health/ready"
+PROBE_AGENT = "lading-probe"
+"""The ``User-Agent`` of lading's own requests, so that servers and routers can tell them from those of users."""
+_HEADERS = {"User-Agent": PROBE_AGENT}
 
 
 class Door(Protocol):
@@ -56,7 +59,7 @@ class HttpDoor:
     def is_ready(self, *, deadline: Deadline) -> bool:
         """See ``Door.is_ready``."""
         try:
-            self._client.request("GET", READY_PATH, deadline=deadline, retry=False)
+            self._client.request("GET", READY_PATH, headers=_HEADERS, deadline=deadline, retry=False)
         except RemoteError as error:
             if error.status in (401, 403):
                 raise
@@ -65,4 +68,4 @@ class HttpDoor:
 
     def predict(self, body: Mapping[str, Any], *, deadline: Deadline) -> requests.Response:
         """See ``Door.predict``."""
-        return self._client.request("POST", self._path, json=body, deadline=deadline)
+        return self._client.request("POST", self._path, json=body, headers=_HEADERS, deadline=deadline)

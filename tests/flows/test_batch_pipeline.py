@@ -29,7 +29,7 @@ def test_rows_come_back_as_predictions_errors_and_metrics(mlp_model: Path, tmp_p
     assert "3 rows of 1 files, 1 bad" in told["steps"][0]["verdict"]
     lines = (tmp_path / "predicted/a.jsonl").read_text().splitlines()
     assert [len(json.loads(line)) for line in lines] == [10, 10]
-    (errors,) = (tmp_path / "state").rglob("batch/errors")
+    (errors,) = (tmp_path / "state").rglob("batch-predict/errors")
     assert json.loads(errors.read_text())["row"] == 2
     again = run(tmp_path, *settings)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -17,7 +17,8 @@ import requests
 from idx_files import write_fashion
 
 from lading.local.lifecycle import status, stop
-from lading.results import EvaluationReport, RunReport
+from lading.results import EvaluationReport
+from lading.run_report import RunReport
 from lading.values import from_json
 from lading.wait import Deadline
 

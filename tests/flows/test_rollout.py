@@ -1,7 +1,6 @@
 """A rollout in one call, on the local target: whatever goes wrong, what served before serves again."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -10,82 +9,31 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from tiny_server import make_image
+from rollout_stage import GOLDEN, WRONG, Stage, command, service_on, stages, users
 
 from lading.errors import InvalidInput, NotFound, RevisionFailed, RolloutInProgress
-from lading.flows.rollout import Plan, roll_out
-from lading.local.lifecycle import start, stop
-from lading.observe import Limits, Questions
-from lading.oci.layout import ImageStore
+from lading.judging import Limits
+from lading.observe import Questions
 from lading.promote import check_steps, split_at
 from lading.releases import RolloutReport, TrafficTarget
 from lading.rollback import rollback_service
 from lading.settle import settle_release
-from lading.targets.base import Phase, Target
-from lading.targets.connect import connect
-from lading.targets.settings import Settings
-from lading.values import GoldenRequest
+from lading.targets.base import Phase
 from lading.wait import Deadline, poll
-
-GOLDEN = GoldenRequest("serving_default", {"x": [[1.0]]}, {"y": [[1.5]]}, 1e-4, 1e-5)
-RIGHT, WRONG = 1.5, 2.5
-
-
-class Stage:
-    """A local target, and rollouts on it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.environ = {**os.environ, "XDG_STATE_HOME": str(root)}
-        self.state = root / "lading" / "local"
-        start(self.state, deadline=Deadline.after(60))
-        self.target: Target = connect("local:", environ=self.environ)
-        self.said: list[str] = []
-        self.images = 0
-        self.service = ""
-
-    def plan(self, answer: object = RIGHT, *, label: str = "", **more: Any) -> Plan:
-        self.images += 1
-        scratch = self.root / f"image-{self.images}"
-        image, diff_id = make_image(ImageStore(self.state / "images"), scratch, answer=answer, label=label)
-        env = {name: str(value) for name, value in more.pop("env", {}).items()}
-        given: dict[str, Any] = {"limits": Limits(probes=100), "release_id": f"r{self.images}", **more}
-        return Plan(
-            image=image,
-            model_diff_id=diff_id,
-            service=self.service,
-            target_name="local:",
-            questions=Questions((GOLDEN,)),
-            settings=Settings(env=env),
-            **given,
-        )
-
-    def run(self, plan: Plan) -> RolloutReport:
-        return roll_out(plan, target=self.target, deadline=Deadline.after(60), say=self.said.append)
-
-    def split(self) -> dict[str, int]:
-        state = self.target.get(self.service, deadline=Deadline.after(20))
-        return {line.revision: line.percent for line in state.serving()} if state else {}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("place"))
-    yield made
-    stop(made.state, deadline=Deadline.after(60))
+    with stages(tmp_path_factory.mktemp("place")) as made:
+        yield made
 
 
 @pytest.fixture
 def stage(place: Stage) -> Iterator[Stage]:
-    """With a service of its own for each test."""
-    place.service = f"service-{place.images}"
-    place.said.clear()
-    yield place
-    place.target.delete(place.service, deadline=Deadline.after(60))
+    with service_on(place) as made:
+        yield made
 
 
 def test_traffic_moves_in_steps_and_each_is_remembered(stage: Stage) -> None:
@@ -234,17 +182,6 @@ def test_shares_are_whole_and_sum_to_100() -> None:
     assert split_at((TrafficTarget("new", 100),), "new", 5) == (TrafficTarget("new", 100),)
 
 
-def command(stage: Stage, plan: Plan, golden: Path, *words: str) -> "subprocess.Popen[str]":
-    given = [plan.image, "--service", plan.service, "--golden", str(golden), "--probes", "40", *words]
-    return subprocess.Popen(
-        [sys.executable, "-m", "lading", "rollout", *given],
-        env=stage.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_the_command(stage: Stage, tmp_path: Path) -> None:
     golden = tmp_path / "golden.jsonl"
     golden.write_text(GOLDEN.to_line())
@@ -286,25 +223,53 @@ def test_a_rollout_that_is_killed_is_undone_by_settle(stage: Stage, tmp_path: Pa
     assert stage.split() == {first.candidate.revision: 100}
 
 
+@pytest.mark.parametrize(
+    ("faults", "check", "received"),
+    [
+        ({"ERROR_EVERY": 20}, "30 %: users' errors", r"\d+ of \d+, beside 0 of \d+ before"),
+        ({"ERROR_EVERY": 1, "ERROR_STATUS": 400}, "30 %: users' refusals", r"\d+ of \d+, beside 0 of \d+ before"),
+        ({"SLOW_SECONDS": 0.1}, "30 %: users' latency", r"median (9|1\d)\d\.\d ms, beside"),
+    ],
+    ids=["errors", "other inputs", "slow"],
+)
+def test_a_candidate_that_only_its_users_find_bad_is_taken_back(
+    stage: Stage, faults: dict[str, object], check: str, received: str
+) -> None:
+    first = stage.run(stage.plan())
+    with users(first.candidate.service_url):
+        plan = stage.plan(label="bad", steps=(30, 100), hold_seconds=30.0, env={"FAULTS_FOR": "instances", **faults})
+        report = stage.run(plan)
+    assert not report.passed
+    (failed,) = [found for found in report.checks if not found.passed]
+    assert failed.name == check
+    assert re.fullmatch(received + ".*", failed.received), failed.received
+    assert stage.split() == {first.candidate.revision: 100}
+    (step,) = report.promotion.steps  # type: ignore[union-attr]
+    assert step.seconds < 25  # it ended early
+    assert (step.candidate.errors, step.candidate.wrong) == (0, 0)
+
+
+def test_users_are_judged_where_they_are_enough_and_probes_are_none(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    alone = stage.run(stage.plan(label="alone", steps=(50, 100)))
+    assert alone.passed
+    assert [step.users.requests for step in alone.promotion.steps] == [0, 0]  # type: ignore[union-attr]
+    assert not any("users" in found.name for found in alone.checks)
+    assert "  its users: 0 requests, 0 errors, median 0.0 ms (too few to judge by)" in stage.said
+    with users(first.candidate.service_url):
+        watched = stage.run(stage.plan(label="watched", steps=(50, 100), hold_seconds=2.0))
+    assert watched.passed, watched.checks
+    names = [found.name for found in watched.checks if "users" in found.name]
+    beside = [f"50 %: users' {what}" for what in ("errors", "refusals", "latency")]
+    # With all of the traffic the users of before are those of the steps before, whose latency is another time's.
+    assert names == [*beside, "100 %: users' errors", "100 %: users' refusals"]
+
+
 def test_users_notice_nothing_of_a_rollout(stage: Stage) -> None:
     first = stage.run(stage.plan())
-    statuses: list[int] = []
-    ended = threading.Event()
-
-    def use() -> None:
-        with requests.Session() as session:
-            while not ended.is_set():
-                url = f"{first.candidate.service_url}/v1/models/tiny:predict"
-                statuses.append(session.post(url, json={}, timeout=10).status_code)
-
-    user = threading.Thread(target=use)
-    user.start()
-    try:
+    with users(first.candidate.service_url, at_once=1) as statuses:
         for number in range(3):
             assert stage.run(stage.plan(label=f"good {number}", steps=(30, 100), limits=Limits(probes=30))).passed
             assert not stage.run(stage.plan(WRONG, label=f"bad {number}")).passed
-    finally:
-        ended.set()
-        user.join()
     assert len(statuses) > 100
     assert set(statuses) == {200}

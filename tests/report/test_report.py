@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lading.releases import Candidate, Promotion, SmokeAnswer, SmokeReport, TrafficTarget
+from lading.releases import Candidate, Promotion, RevisionHealth, SmokeAnswer, SmokeReport, StepReport, TrafficTarget
 from lading.report import render_run, render_verdict
-from lading.results import ClassScore, EvaluationReport, Example, PackagedImage, RunReport, StepRecord
+from lading.results import ClassScore, EvaluationReport, PackagedImage
+from lading.run_report import Example, RunReport, StepRecord
 from lading.values import Check
 
 IMAGE = "lading.local/shop@sha256:" + "a" * 64
@@ -152,6 +153,15 @@ def test_a_verdict_says_what_failed() -> None:
     text = Page(render_verdict(failed)).text
     assert "Evaluation: ✗ rejected" in text
     assert "min_accuracy : expected at least 0.95, received 0.9000" in text
+
+
+def test_the_steps_of_a_rollout_show_probes_and_users() -> None:
+    healths = {name: RevisionHealth(name, 500, 1, 0, 2.0, 3.0) for name in ("new", "old")}
+    check = Check("users' errors", False, "at most 0.10 %", "9 of 100")
+    step = StepReport(30, False, (check,), healths["new"], healths["old"], 1.0, healths["new"], healths["old"])
+    text = Page(render_verdict(Promotion("s", "local:", "r1", "new", "", (), (), "bad", False, (step,)))).text
+    assert "30 % new , its users 500 1 0 2.0 3.0 70 % old , its users 500 1" in text
+    assert "30 %: users' errors ✗ failed" in text
 
 
 def test_the_matrix_is_a_table_with_names_on_both_sides() -> None:

@@ -1,5 +1,5 @@
-"""The contract is no test file of its own, so pytest must be told to show what its assertions compared."""
+"""Neither is a test file of its own, so pytest must be told to show what its assertions compared."""
 
 import pytest
 
-pytest.register_assert_rewrite("contract")
+pytest.register_assert_rewrite("contract", "places")

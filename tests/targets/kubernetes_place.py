@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from contract import Releases
 from fakes.kubernetes_gateway import GatewayServer
 from fakes.kubernetes_server import KubernetesServer
+from places import Releases
 from tiny_server import make_image
 
 from lading.oci.layout import ImageStore
@@ -19,7 +19,7 @@ from lading.wait import poll
 
 
 class KubernetesPlace:
-    """See ``contract.Place``; ``gateway``: with the Gateway API, and a Gateway that splits by weight."""
+    """See ``places.Place``; ``gateway``: with the Gateway API, and a Gateway that splits by weight."""
 
     target_name = "kubernetes:models"
 

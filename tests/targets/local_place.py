@@ -12,7 +12,7 @@ from lading.wait import Deadline
 
 
 class LocalPlace:
-    """See ``contract.Place``; images are made once for the same arguments."""
+    """See ``places.Place``; images are made once for the same arguments."""
 
     target_name = "local:"
 

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract import RIGHT, VALUES, Releases, TargetContract
+from contract import TargetContract
 from fakes.cloud_run_server import CloudRunServer
 from fakes.iam_server import IamServer
 from fakes.metadata_server import MetadataServer
 from local_place import LocalPlace
+from places import RIGHT, VALUES, Releases
 
 from lading.errors import AccessDenied, QuotaExceeded, RemoteError, RevisionFailed, ServiceUnreachable
 from lading.http import Client
 from lading.releases import TrafficTarget
 from lading.targets.base import Phase, Rollout, Target
 from lading.targets.connect import connect
-from lading.targets.dialects import Knative
-from lading.targets.knative import KnativeTarget
+from lading.targets.knative.dialects import Knative
+from lading.targets.knative.target import KnativeTarget
 from lading.targets.settings import Settings
 from lading.wait import Deadline
 
@@ -29,7 +30,7 @@ NAME = "cloudrun:demo-project/europe-west4"
 
 
 class CloudRunPlace:
-    """See ``contract.Place``; who deploys has the key of a service account."""
+    """See ``places.Place``; who deploys has the key of a service account."""
 
     target_name = NAME
 

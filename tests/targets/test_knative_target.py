@@ -1,42 +1,24 @@
 """``knative:`` keeps the contract of a target, on a cluster known by a kubeconfig."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract import RIGHT, Releases, TargetContract
-from fakes.knative_server import NamedKnativeServer
+from contract import TargetContract
 from fakes.service import JsonService
+from knative_place import KnativePlace
 from kubeconfigs import write
-from local_place import LocalPlace
+from places import GOLDEN, RIGHT, Releases
 
 from lading.errors import AccessDenied, DeadlineExceeded, InvalidInput, NotFound, ServiceUnreachable
-from lading.targets.base import Phase, Rollout, Target
+from lading.targets.base import Phase, Rollout
 from lading.targets.connect import connect
 from lading.targets.settings import Settings
+from lading.values import to_json
 from lading.wait import Deadline
-
-
-class KnativePlace:
-    """See ``contract.Place``; services are reached through the ingress only."""
-
-    target_name = "knative:models"
-
-    def __init__(self, root: Path) -> None:
-        self.local = LocalPlace(root / "local")
-        self.cluster = NamedKnativeServer(self.local.endpoint)
-        self.environ = {
-            "KUBECONFIG": str(write(root / "config", self.cluster.url, token=self.cluster.token)),
-            "LADING_KNATIVE_INGRESS": self.cluster.ingress.url.removeprefix("http://"),
-        }
-        self.target: Target = connect(self.target_name, environ=self.environ)
-
-    def make_image(self, answer: object, label: str = "") -> tuple[str, str]:
-        return self.local.make_image(answer, label)
-
-    def stop(self) -> None:
-        self.cluster.stop()
-        self.local.stop()
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +49,26 @@ def test_a_cluster_without_knative_says_how_to_look(tmp_path: Path) -> None:
 def test_a_name_that_leads_nowhere_asks_for_the_ingress(place: KnativePlace) -> None:
     direct = connect("knative:models", environ={"KUBECONFIG": place.environ["KUBECONFIG"]})
     door = direct.door("tiny", None, url="http://tiny.models.example.invalid", model="tiny")
-    with pytest.raises(ServiceUnreachable, match="LADING_KNATIVE_INGRESS=HOST:PORT says where the ingress is"):
+    with pytest.raises(ServiceUnreachable, match=r"--ingress HOST:PORT \(or LADING_KNATIVE_INGRESS\) says"):
         door.is_ready(deadline=Deadline.after(5))
     with pytest.raises(InvalidInput, match="LADING_KNATIVE_INGRESS: expected HOST:PORT, received 'http://x'"):
         connect("knative:models", environ={**place.environ, "LADING_KNATIVE_INGRESS": "http://x"})
+    with pytest.raises(InvalidInput, match="kubernetes:models: only knative: has an ingress to be named"):
+        connect("kubernetes:models", environ=place.environ, ingress="x:1")
+
+
+def test_the_ingress_can_be_given_to_the_commands_that_ask(place: KnativePlace, tmp_path: Path) -> None:
+    at = Releases(place)
+    candidate = at.deploy(at.image())
+    (tmp_path / "candidate").write_text(to_json(candidate))
+    (tmp_path / "golden").write_text(GOLDEN[0].to_line())
+    words = [sys.executable, "-m", "lading", "smoke", tmp_path / "candidate", "--golden", tmp_path / "golden"]
+    environ = {**os.environ, "KUBECONFIG": place.environ["KUBECONFIG"]}
+    ingress = ["--ingress", place.environ["LADING_KNATIVE_INGRESS"]]
+    done = subprocess.run([*words, *ingress], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 right" in done.stdout
+    at.settle()
 
 
 def test_who_is_not_known_to_the_cluster_is_told(place: KnativePlace, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from fakes.service import JsonService, Refused
 from kubeconfigs import write
 
 from lading.errors import AccessDenied, InvalidInput, ServiceUnreachable
-from lading.targets.advice import knative_advice
+from lading.targets.knative.advice import knative_advice
 from lading.targets.kubeconfig import cluster_client
 from lading.wait import Deadline
 

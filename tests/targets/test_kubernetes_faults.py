@@ -1,6 +1,7 @@
 """Faults on ``kubernetes:``: killed steps, pods that cannot run, refusals, and others who write."""
 
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from contract import RIGHT, WRONG, Releases
 from kubernetes_place import KubernetesPlace, patch, releases, server_of, the
+from places import RIGHT, WRONG, Releases
 
 from lading.errors import AccessDenied, Conflict, InvalidInput, RevisionFailed
 from lading.http import Client
@@ -115,6 +116,28 @@ def test_a_revision_that_cannot_run_says_why(
         at.deploy(image, "r2", **settings)
     assert at.state == before
     assert at.answering(first) == {first.revision}
+
+
+def test_a_pod_that_finds_no_node_is_told_of_early_and_waited_for(
+    at: Releases, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = at.release(at.image(), "r1")
+    kubelet, found = server_of(at).kubelet, []
+    kubelet.unschedulable = "0/3 nodes are available: 3 Insufficient memory."
+    release = threading.Thread(target=lambda: found.append(at.deploy(at.image(RIGHT, "second"), "r2")))
+    release.start()
+    try:
+        poll(lambda: caplog.messages or None, deadline=at.deadline, what="the warning")
+    finally:
+        kubelet.unschedulable = ""  # a node was added
+        release.join()
+    (told,) = caplog.messages
+    revision = found[0].revision
+    assert told.startswith(
+        f"{revision}: its pod found no node: 0/3 nodes are available: 3 Insufficient memory.; waiting"
+    )
+    assert "up to 60 s (startup_seconds)" in told
+    assert at.traffic == {first.revision: 100}
 
 
 def test_a_service_that_crashes_is_mended_by_a_release(at: Releases, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from contract import RIGHT, VALUES, Releases, TargetContract
+from contract import TargetContract
 from kubernetes_place import KubernetesPlace, releases, scale, server_of, the
+from places import RIGHT, VALUES, Releases
 
 from lading.errors import InvalidInput, NotFound, RemoteError, RevisionFailed
 from lading.http import Client
@@ -102,6 +103,25 @@ def test_a_split_that_pods_cannot_make_is_refused_and_nothing_changes(at: Releas
         at.shift(TrafficTarget(first.revision, 97), TrafficTarget(second.revision, 3), phase=Phase.SHIFTING)
     assert at.state == before
     assert len(server_of(at).writes) == writes
+
+
+def test_steps_that_pods_cannot_make_are_refused_before_anything_is_deployed(at: Releases) -> None:
+    steps = (2, 5, 25, 100)
+    first = at.deploy(at.image(), "r1", steps=steps)  # nothing serves, so that there is one step only
+    at.promote(first)
+    assert at.deploy(at.image(), "r2", steps=steps).revision == first.revision  # what serves has all of it
+    at.settle()
+    writes = len(server_of(at).writes)
+    expected = (
+        "steps: 2 % and 5 % of the traffic cannot be made of at most 10 pods beside at most 10: the nearest that can: "
+        r"9 %; or 39 as max_instances of both, or a Gateway \(LADING_GATEWAY\), which splits by weight"
+    )
+    with pytest.raises(InvalidInput, match=f"^{expected}$"):
+        at.deploy(at.image(RIGHT, "second"), "r3", steps=steps)
+    with pytest.raises(InvalidInput, match=r"45 % .* at most 4 .* can: 44 %; or 6 as max_instances"):
+        at.deploy(at.image(RIGHT, "second"), "r3", steps=(45, 100), max_instances=4)
+    assert len(server_of(at).writes) == writes
+    assert at.deploy(at.image(RIGHT, "second"), "r3", steps=(9, 25, 100)).revision != first.revision
 
 
 def test_a_split_is_made_of_pods_which_go_again(at: Releases) -> None:

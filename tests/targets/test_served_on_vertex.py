@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from contract import Releases
 from fakes.vertex_registry import PROJECT
+from places import Releases
 from vertex_place import VertexPlace
 
 from lading.package import package_image

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from contract import VALUES
+from places import VALUES
 
 from lading.errors import InvalidInput
-from lading.targets.dialects import CloudRun, Dialect, Knative, Local
-from lading.targets.knative_objects import revision_name
+from lading.targets.knative.dialects import CloudRun, Dialect, Knative, Local
+from lading.targets.knative.objects import revision_name
 from lading.targets.settings import Settings
 
 IMAGE = "example.com/tiny@sha256:" + "0" * 64

@@ -39,6 +39,8 @@ def table(found: dict[str, Capabilities]) -> str:
     rows.append(["the candidate is asked", *(one.candidate for one in found.values())])
     rows.append(["private until it is opened", *("yes" if one.private else "no" for one in found.values())])
     rows.append(["`--public`", *("yes" if one.public else "no" for one in found.values())])
+    seen = ("yes" if one.sees_traffic else "no" for one in found.values())
+    rows.append(["its users' requests judge a rollout", *seen])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

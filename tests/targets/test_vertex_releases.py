@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
-from contract import RIGHT, WRONG, Releases
 from fakes.vertex_registry import NUMBER, PROJECT
 from fakes.vertex_serving_server import VertexServingServer
+from places import RIGHT, WRONG, Releases
 from vertex_place import VertexPlace
 
 from lading.errors import (

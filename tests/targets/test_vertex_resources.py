@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from contract import Releases
 from fakes.vertex_registry import NUMBER
 from kfp import dsl, local
+from places import Releases
 from vertex_place import VertexPlace
 
 from components.vertex_resources import vertex_resources

@@ -13,7 +13,7 @@ from lading.targets.vertex.target import VertexTarget
 
 
 class VertexPlace:
-    """See ``contract.Place``."""
+    """See ``places.Place``."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

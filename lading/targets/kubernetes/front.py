@@ -24,6 +24,10 @@ class Front(Protocol):
     def kind(self) -> Kind:
         """Of the object."""
 
+    @property
+    def by_pods(self) -> bool:
+        """Whether a split is made by the numbers of pods, and not by weights."""
+
     def new(self, service: str, *, deadline: Deadline) -> Object:
         """The ``spec`` of a service that takes no traffic yet."""
 
@@ -72,6 +76,7 @@ class ServiceFront:
     """
 
     kind = SERVICE
+    by_pods = True
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

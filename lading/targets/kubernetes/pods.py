@@ -1,5 +1,6 @@
 """Whether the pods of a revision are ready, and why not."""
 
+import logging
 import time
 
 from lading.errors import RevisionFailed
@@ -20,6 +21,11 @@ HOPELESS = frozenset(
 )
 """Reasons of waiting containers that do not pass by themselves (kubelet: ``pkg/kubelet/images``, ``kuberuntime``)."""
 _LOG_LINES = 8
+_LOG = logging.getLogger(__name__)
+
+UNSCHEDULABLE_SECONDS = 5.0
+"""A pod that has found no node for so long is told of. It is waited for all the same: an autoscaler of nodes may bring
+one within minutes."""
 
 
 def wait_ready(cluster: Cluster, revision: str, *, pods: int, deadline: Deadline) -> Object:
@@ -29,7 +35,7 @@ def wait_ready(cluster: Cluster, revision: str, *, pods: int, deadline: Deadline
         RevisionFailed: they will not be: says why, with the last words of a pod.
         DeadlineExceeded: not in time.
     """
-    started = time.monotonic()
+    started, tell = time.monotonic(), _Once(revision)
 
     def probe() -> Object | None:
         deployment = cluster.read(DEPLOYMENT, revision, deadline=deadline)
@@ -42,12 +48,35 @@ def wait_ready(cluster: Cluster, revision: str, *, pods: int, deadline: Deadline
             found = ready_pods(cluster, revision, deadline=deadline)
             return deployment if len(found) >= pods else None
         # The controller watches the time only until a Deployment's pods were ready once, not when it is scaled up.
-        late = time.monotonic() - started > deployment["spec"]["progressDeadlineSeconds"]
-        if why := _why_never(cluster, deployment, late=late, deadline=deadline):
+        waited, longest = time.monotonic() - started, deployment["spec"]["progressDeadlineSeconds"]
+        alive = _alive(cluster, revision, deadline)
+        if why := _why_never(cluster, deployment, alive, late=waited > longest, deadline=deadline):
             raise RevisionFailed(f"{revision}: {why}")
+        if waited > UNSCHEDULABLE_SECONDS:
+            tell.homeless(alive, longest)
         return None
 
     return poll(probe, deadline=deadline, what=f"{pods} pods of {revision} to be ready")
+
+
+class _Once:
+    """Tells once that the pods of a revision find no node."""
+
+    def __init__(self, revision: str) -> None:
+        self._revision, self._told = revision, False
+
+    def homeless(self, pods: list[Object], longest: int) -> None:
+        """Tell it, if one of these pods finds none; they are waited for so many seconds."""
+        found = next(filter(_unschedulable, pods), None)
+        if found is None or self._told:
+            return
+        self._told = True
+        _LOG.warning(
+            "%s: %s; waiting up to %d s (startup_seconds) for a node: one may be added, else give less cpu or memory",
+            self._revision,
+            _state(found),
+            longest,
+        )
 
 
 def ready_pods(cluster: Cluster, service: str, *, deadline: Deadline) -> set[str]:
@@ -67,14 +96,23 @@ def revisions_of(cluster: Cluster, service: str, *, deadline: Deadline) -> dict[
     return {pod["metadata"]["name"]: pod["metadata"]["labels"].get(REVISION_LABEL, "") for pod in pods}
 
 
-def _why_never(cluster: Cluster, deployment: Object, *, late: bool, deadline: Deadline) -> str:
+def _alive(cluster: Cluster, revision: str, deadline: Deadline) -> list[Object]:
+    """The pods of a revision that are not ending."""
+    pods = cluster.find(POD, {REVISION_LABEL: revision}, deadline=deadline)
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _unschedulable(pod: Object) -> bool:
+    found = _condition(pod, "PodScheduled")
+    return (found.get("status"), found.get("reason")) == ("False", "Unschedulable")
+
+
+def _why_never(cluster: Cluster, deployment: Object, alive: list[Object], *, late: bool, deadline: Deadline) -> str:
     """Why a Deployment will not come to its pods; empty while it still may."""
     conditions = {one["type"]: one for one in deployment.get("status", {}).get("conditions", [])}
     refused = conditions.get("ReplicaFailure", {})
     if refused.get("status") == "True":
         return f"{refused.get('reason')}: {refused.get('message')}"
-    pods = cluster.find(POD, {REVISION_LABEL: deployment["metadata"]["name"]}, deadline=deadline)
-    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     for pod in alive:
         if why := _hopeless(pod):
             return why + _last_words(cluster, pod, deadline)

@@ -3,7 +3,8 @@
 So the shares are those of the pods, and only approximately those of the requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lading.errors import InvalidInput
 from lading.releases import TrafficTarget
@@ -54,13 +55,57 @@ def pods_for(split: tuple[TrafficTarget, ...], scales: Mapping[str, Scale], *, s
             "tell more apart; name a Gateway (LADING_GATEWAY) for splits by weight"
         )
     one, other = split
-    most = scales[one.revision].most, scales[other.revision].most
-    least = max(2, serving, *(scales[line.revision].least for line in split))
-    for total in range(min(least, sum(most)), sum(most) + 1):
-        pods = (one.percent * total + 50) // 100
-        if rounded(one.percent, pods, total) and 1 <= pods <= most[0] and 1 <= total - pods <= most[1]:
-            return {one.revision: pods, other.revision: total - pods}
-    raise InvalidInput(
-        f"a split of {one.percent} to {other.percent} cannot be made of at most {most[0]} and {most[1]} pods: choose "
-        "another (50, 25, 10), raise max_instances, or name a Gateway (LADING_GATEWAY) for splits by weight"
+    scales_of = (scales[one.revision], scales[other.revision])
+    found = _pods(one.percent, *scales_of, serving=serving)
+    if found is None:
+        raise InvalidInput(
+            f"a split of {one.percent} to {other.percent} cannot be made of at most {scales_of[0].most} and "
+            f"{scales_of[1].most} pods: {_way_out([one.percent], *scales_of, serving=serving)}"
+        )
+    return {one.revision: found[0], other.revision: found[1]}
+
+
+def check_shares(percents: Sequence[int], *, new: Scale, old: Scale, serving: int) -> None:
+    """See that a new revision can be given these shares, while an old one has the rest.
+
+    Args:
+        percents: In whole percent; 100 can always be made.
+        new: Of the revision that gets them.
+        old: Of the one that serves.
+        serving: Its pods now.
+
+    Raises:
+        InvalidInput: some cannot be made; says which could, and what it would take.
+    """
+    refused = [p for p in percents if p < 100 and _pods(p, new, old, serving=serving) is None]
+    if refused:
+        shares = " and ".join(f"{p} %" for p in refused)
+        raise InvalidInput(
+            f"steps: {shares} of the traffic cannot be made of at most {new.most} pods beside at most {old.most}: "
+            f"{_way_out(refused, new, old, serving=serving)}"
+        )
+
+
+def _pods(percent: int, one: Scale, other: Scale, *, serving: int) -> tuple[int, int] | None:
+    """The fewest pods of two revisions that give the first this share; None if there are not enough."""
+    most = one.most + other.most
+    for total in range(min(max(2, serving, one.least, other.least), most), most + 1):
+        pods = (percent * total + 50) // 100
+        if rounded(percent, pods, total) and 1 <= pods <= one.most and 1 <= total - pods <= other.most:
+            return pods, total - pods
+    return None
+
+
+def _way_out(refused: Sequence[int], new: Scale, old: Scale, *, serving: int) -> str:
+    """What to do about shares that cannot be made."""
+    possible = [p for p in range(1, 100) if _pods(p, new, old, serving=serving) is not None]
+    nearest = sorted({min(possible, key=lambda p: (abs(p - wrong), p)) for wrong in refused}) if possible else [100]
+    enough = next(
+        most
+        for most in range(1, 101)  # a percent of each of 100 pods
+        if all(_pods(p, replace(new, most=most), replace(old, most=most), serving=0) for p in refused)
+    )
+    return (
+        f"the nearest that can: {', '.join(map(str, nearest))} %; or {enough} as max_instances of both, or a Gateway "
+        "(LADING_GATEWAY), which splits by weight"
     )

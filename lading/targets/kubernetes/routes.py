@@ -57,6 +57,7 @@ class RouteFront:
     """
 
     kind = HTTP_ROUTE
+    by_pods = False
 
     def __init__(self, cluster: Cluster, gateway: GatewayName) -> None:
         self._cluster, self._gateway = cluster, gateway

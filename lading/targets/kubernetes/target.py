@@ -4,18 +4,20 @@ That object, the front, is the Service of the same name, or an HTTPRoute where a
 written by server-side apply, and stays in one namespace.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lading.errors import InvalidInput, NotFound, RemoteError, RevisionFailed
 from lading.http import Client
 from lading.releases import TrafficTarget
 from lading.targets.base import CANDIDATE_TAG, Capabilities, Phase, Rollout, ServiceState, remembered
+from lading.targets.defaults import Defaults
 from lading.targets.door import HttpDoor
 from lading.targets.kubernetes.api import Cluster, Object
 from lading.targets.kubernetes.front import Front, ServiceFront
 from lading.targets.kubernetes.objects import Revision, Scale, given_labels, revision_of
 from lading.targets.kubernetes.record import Entry, Record
+from lading.targets.kubernetes.replicas import check_shares
 from lading.targets.kubernetes.revisions import Revisions, replicas
 from lading.targets.kubernetes.routes import GatewayName, RouteFront
 from lading.targets.settings import Settings
@@ -24,7 +26,7 @@ from lading.wait import Deadline, poll
 _FIND_SECONDS = 30.0  # to find the way to a service: one request
 
 
-class KubernetesTarget:
+class KubernetesTarget(Defaults):
     """A ``Target`` on one namespace.
 
     Args:
@@ -58,6 +60,25 @@ class KubernetesTarget:
         """
         body = self._record.read(service, deadline=deadline)
         return None if body is None else self._state(body, deadline)
+
+    def check_steps(
+        self,
+        service: str,
+        image: str,
+        steps: Sequence[int],
+        *,
+        settings: Settings,
+        known: ServiceState | None,
+        deadline: Deadline,
+    ) -> None:
+        """See ``Target.check_steps``: by numbers of pods not every percentage can be made."""
+        before = known.serving() if known else ()
+        if len(before) != 1 or not self._front.by_pods:
+            return  # nothing serves; or a split is refused as a whole, by ``deploy``
+        new, old = revision_of(service, image, settings), before[0].revision
+        there = self._revisions.all(service, deadline=deadline).get(old)
+        if there is not None and new.name != old:  # what serves already has all of it
+            check_shares(steps, new=new.scale, old=Scale.of(there), serving=replicas(there))
 
     def deploy(
         self,

@@ -28,6 +28,7 @@ from lading.errors import (
 )
 from lading.releases import TrafficTarget
 from lading.targets.base import LEASE_SECONDS, Capabilities, Phase, Rollout, ServiceState, remembered
+from lading.targets.defaults import Defaults
 from lading.targets.settings import Settings
 from lading.targets.vertex.candidate import Candidates
 from lading.targets.vertex.door import VertexDoor, url_of
@@ -47,7 +48,7 @@ from lading.wait import Deadline, poll
 _REFUSED = (RevisionFailed, QuotaExceeded, AccessDenied, InvalidInput)
 
 
-class VertexTarget:
+class VertexTarget(Defaults):
     """A ``Target`` on one project and region."""
 
     def __init__(self, api: VertexApi) -> None:

@@ -20,9 +20,10 @@ from lading.http import Client
 from lading.releases import TrafficTarget
 from lading.targets.advice import ExplainedClient
 from lading.targets.base import Capabilities, Change, Rollout, ServiceState, remembered
-from lading.targets.dialects import Dialect, propose_marks, settle_marks
+from lading.targets.defaults import Defaults
 from lading.targets.door import Door, HttpDoor
-from lading.targets.knative_objects import (
+from lading.targets.knative.dialects import Dialect, propose_marks, settle_marks
+from lading.targets.knative.objects import (
     API_VERSION,
     CANDIDATE_TAG,
     HISTORY_ANNOTATION,
@@ -51,7 +52,7 @@ _DEPLOYED = ("ConfigurationsReady", "RoutesReady")
 _ROUTED = ("RoutesReady",)
 
 
-class KnativeTarget:
+class KnativeTarget(Defaults):
     """A ``Target`` on one namespace.
 
     Args:

@@ -8,12 +8,13 @@ from typing import Any
 
 from lading.errors import Conflict, NotFound
 from lading.releases import TrafficTarget
-from lading.targets.advice import ExplainedClient, cloud_run_advice
-from lading.targets.dialects import CloudRun
+from lading.targets.advice import ExplainedClient
 from lading.targets.door import Door, HttpDoor
 from lading.targets.google_login import GoogleSession
 from lading.targets.identity import IdTokens, IdTokenSession, id_token_advice
-from lading.targets.knative import KnativeTarget
+from lading.targets.knative.advice import cloud_run_advice
+from lading.targets.knative.dialects import CloudRun
+from lading.targets.knative.target import KnativeTarget
 from lading.wait import Deadline
 
 ENDPOINT_VARIABLE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lading.errors import InvalidInput, LadingError
-from lading.targets.advice import ingress_advice
 from lading.targets.base import Capabilities, Phase, Rollout
 from lading.targets.door import READY_PATH
+from lading.targets.knative.advice import ingress_advice
 from lading.targets.settings import Settings
 
 PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
@@ -73,6 +73,7 @@ class Local(Dialect):
         candidate="by the URL of its tag",
         public=False,
         private=False,
+        sees_traffic=True,
     )
     annotations = frozenset({PROGRESS_DEADLINE})
 

@@ -8,7 +8,7 @@ from components.images import STEPS_TRAIN
 
 
 @dsl.component(base_image=STEPS_TRAIN, install_kfp_package=False)
-def batch(
+def batch_predict(
     inputs: str,
     predictions: dsl.Output[dsl.Artifact],
     errors: dsl.Output[dsl.Artifact],
