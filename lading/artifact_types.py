@@ -20,3 +20,13 @@ class VertexEndpoint(dsl.Artifact):  # type: ignore[misc]
 
     schema_title = "google.VertexEndpoint"
     schema_version = "0.0.1"
+
+
+class VertexBatchPredictionJob(dsl.Artifact):  # type: ignore[misc]
+    """A batch prediction job: its metadata's ``resourceName`` names it.
+
+    Further metadata: ``gcsOutputDirectory``, or ``bigqueryOutputDataset`` and ``bigqueryOutputTable``.
+    """
+
+    schema_title = "google.VertexBatchPredictionJob"
+    schema_version = "0.0.1"

@@ -54,7 +54,12 @@ def test_what_is_committed_is_current_and_yaml_is_one_document(tmp_path: Path) -
 def test_every_verb_has_a_component_and_every_component_is_compiled() -> None:
     components = {p.stem for p in (ROOT / "components").glob("*.py")} - {"__init__", "images"}
     assert components == set(NAMES) == {path.name for path in CATALOG.iterdir()}
-    verbs = {name: {"package_with_cloud_build": "cloud_build"}.get(name, name) for name in components}
+    renamed = {
+        "package_with_cloud_build": "cloud_build",
+        "vertex_batch_predict": "vertex_batch",
+        "batch_predict": "batch/run",
+    }
+    verbs = {name: renamed.get(name, name) for name in components}
     assert components == {name for name in components if (ROOT / "lading" / f"{verbs[name]}.py").exists()}
     pipelines = {path.stem for path in (ROOT / "pipelines" / "compiled").glob("*.yaml")}
     assert not components & pipelines, "`lading compile NAME` could mean either"

@@ -25,6 +25,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "release": ("deploy", "smoke", "promote", "rollback", "settle"),
     "rollout": ("rollout",),
     "serve": ("serve",),
+    "batch": ("batch",),
+    "batch_service": ("batch-service",),
+    "vertex_batch": ("vertex-batch",),
     "local": ("local",),
 }
 """The commands of each module, in the order of ``lading --help``."""
