@@ -59,7 +59,7 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 test-beam: setup ## batch prediction on Apache Beam, in an environment of its own
 	test -x .venv-beam/bin/python || $(PYTHON) -m venv .venv-beam
 	.venv-beam/bin/python -m pip install --disable-pip-version-check -q -e '.[serving,beam]' pytest pytest-timeout
-	.venv-beam/bin/python -m pytest -q -m beam tests/batch $(ARGS)
+	.venv-beam/bin/python -m pytest -q -m beam tests/batch/test_batch_beam*.py $(ARGS)
 
 base: setup ## bases for machines that can pull no image, from Debian's packages (docs/images.md)
 	$(BIN)/python -m containers.assembly base --to oci:$(LAYOUT):base

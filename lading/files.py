@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from lading.errors import StorageError
 from lading.values import FileDigest
@@ -15,6 +16,8 @@ LAST_FILE = "saved_model.pb"
 """TensorFlow Serving takes a version directory for complete when this is in it."""
 
 _PIECE = 1 << 20
+_SHOWN = 50
+"""So much of a file's name is in that of its scratch file: names may not be longer than 255 bytes."""
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
@@ -49,13 +52,28 @@ def write_atomic(path: Path, content: bytes | str, *, mode: int = 0o644) -> None
     Raises:
         StorageError: the disk is full or the place cannot be written; nothing is left behind.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with atomic_file(path, mode=mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, mode: int = 0o644, scratch: Path | None = None) -> Iterator[BinaryIO]:
+    """Give a file that takes its place at ``path`` when the block succeeds, and is gone when it does not.
+
+    Args:
+        path: Readers see the old content or the new, never a part.
+        mode: Of the file.
+        scratch: An existing directory for it until then, on the same file system; default: the one of ``path``.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written; nothing is left behind.
+    """
     with storage_errors(path):
         make_parent(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=scratch or path.parent, prefix=f".{path.name[:_SHOWN]}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(mode)

@@ -63,7 +63,7 @@ def model_files(model: str | Path) -> Iterator[ModelFiles]:
         StorageError: it could not be read, or the disk is full.
     """
     given = str(model)
-    found, version = _find(given)
+    found, version = find_version(given)
     if not storage.is_remote(given):
         yield ModelFiles(storage.local_path(found), version, given)
         return
@@ -72,8 +72,8 @@ def model_files(model: str | Path) -> Iterator[ModelFiles]:
         yield ModelFiles(Path(scratch), version, given)
 
 
-def _find(model: str) -> tuple[str, int]:
-    """The URI of the directory that holds ``saved_model.pb``, and its version."""
+def find_version(model: str) -> tuple[str, int]:
+    """The URI of the directory that holds ``saved_model.pb``, and its version; as ``model_files``, without a copy."""
     wanted = f"expected a SavedModel (a directory that holds {LAST_FILE}), or a base of versions, received {model}"
     try:
         names = storage.list_names(model)

@@ -2,16 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from lading.errors import InvalidInput, InvalidReference
 from lading.model_files import model_files
+from lading.oci.ahead import Ahead, look_ahead
 from lading.oci.assemble import Base, assemble, publish, read_base
 from lading.oci.connect import LOCAL_HOST, Place, open_place
 from lading.oci.copy import Progress
 from lading.oci.platform import Platform
-from lading.results import PackagedImage
-from lading.runtimes import HOST, check_base, contents_of, find_runtime
+from lading.results import PackagedImage, ScanReport
+from lading.runtimes import HOST, check_base, contents_of, find_runtime, plan_model
+from lading.scanning.compare import check_scanned
 from lading.values import ImageRef
 from lading.wait import Deadline
 
@@ -33,6 +36,7 @@ def package_image(
     runtime: str = "",
     name: str = "",
     compression: str = "stored",
+    scanned: ScanReport | None = None,
     deadline: Deadline | None = None,
     progress: Progress | None = None,
 ) -> PackagedImage:
@@ -51,13 +55,15 @@ def package_image(
         runtime: ``lading`` or ``tf-serving``: which server the base has. Empty: ``lading``.
         name: By which clients ask for the model. Empty: the last part of ``to``.
         compression: ``stored`` or ``gzip``, of the model's layer.
+        scanned: What ``lading scan`` said of this very model. None: it is not compared.
         deadline: For all of it. None: ``SECONDS`` from now.
         progress: Is told how the transfer goes.
 
     Raises:
-        InvalidModel: there is no SavedModel; or it is not converted for the engine of the base.
+        InvalidModel: there is no SavedModel; or it is not converted for the engine of the base; or a file of it is not
+            what it was when it was scanned.
         InvalidReference: the destination or the base is not one that can be used; the message says which can.
-        InvalidInput: a runtime, platform, name or compression that does not exist.
+        InvalidInput: a runtime, platform, name or compression that does not exist; or the scan rejected the model.
         NotFound: the base does not exist, or not for the platform.
         AccessDenied, QuotaExceeded, RemoteError: a registry refuses.
         ServiceUnreachable, DeadlineExceeded: a registry does not answer, or not in time.
@@ -69,27 +75,36 @@ def package_image(
     name = _model_name(name or _last_part(to))
     place = _host_place(to, environ) if runtime == HOST else open_place(to, environ=environ, writable=True)
     with model_files(model) as files:
-        below = None if runtime == HOST else _read_base(base, runtime, wanted, environ=environ, deadline=deadline)
-        contents = contents_of(files, name, below, runtime=runtime, compression=compression)
+
+        def prepare() -> tuple[Base | None, Ahead]:
+            if runtime == HOST:
+                return None, Ahead()
+            origin = open_place(base, environ=environ)
+            found = read_base(origin.store, origin.wanted, platform=wanted, deadline=deadline)
+            check_base(found, runtime, files)
+            layers = found.image.layers
+            return found, look_ahead(place.store, place.tag, origin=found.store, layers=layers, deadline=deadline)
+
+        # Registries are asked while the model is hashed. What they refuse is told before the whole model was read.
+        with ThreadPoolExecutor(1) as pool:
+            prepared = pool.submit(prepare)
+            planned = plan_model(
+                files, name, compression=compression, check=lambda: prepared.done() and prepared.result()
+            )
+            below, ahead = prepared.result()
+        if scanned:
+            check_scanned(scanned, planned.files, str(model))
+        contents = contents_of(planned, below, runtime=runtime)
         assembled = assemble(below, contents.layers, contents.changes, made_by="lading package")
-        moved = publish(assembled, place.store, tag=place.tag, deadline=deadline, progress=progress)
+        moved = publish(assembled, place.store, tag=place.tag, ahead=ahead, deadline=deadline, progress=progress)
     return PackagedImage(
         image=str(ImageRef(place.store.repository, assembled.manifest.digest)),
-        model_diff_id=contents.model.diff_id,
-        model_bytes=contents.model.descriptor.size,
+        model_diff_id=planned.layer.diff_id,
+        model_bytes=planned.layer.descriptor.size,
         base=below.reference if below else "",
         runtime=runtime,
         sent_bytes=moved.sent,
     )
-
-
-def _read_base(
-    base: str, runtime: str, platform: Platform | None, *, environ: Mapping[str, str], deadline: Deadline
-) -> Base:
-    place = open_place(base, environ=environ)
-    found = read_base(place.store, place.wanted, platform=platform, deadline=deadline)
-    check_base(found, runtime)
-    return found
 
 
 def _host_place(to: str, environ: Mapping[str, str]) -> Place:

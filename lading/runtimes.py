@@ -22,7 +22,7 @@ from lading.oci.image import (
     RUNTIME_LABEL,
 )
 from lading.oci.layer import Entry, Layer, plan_entries, plan_layer
-from lading.values import ModelDigests, to_json
+from lading.values import FileDigest, ModelDigests, to_json
 
 HOST, LADING, TF_SERVING = "host", "lading", "tf-serving"
 _DIGESTS = "opt/lading/model/digests.json"
@@ -35,17 +35,17 @@ _USER = "65532:65532"  # without a name in any image, and without rights
 class Contents:
     """What an image has above its base."""
 
-    model: Layer
     layers: tuple[Layer, ...]
     """Bottom to top; the model is the last."""
     changes: Changes
 
 
-def check_base(base: Base, runtime: str) -> None:
-    """See that a base can run a server, before anything is read of the model.
+def check_base(base: Base, runtime: str, files: ModelFiles) -> None:
+    """See that a base can run a server, and that the server can run the model.
 
     Raises:
-        InvalidReference: it cannot; the message says what to do.
+        InvalidReference: the base has no such server; the message says what to do.
+        InvalidModel: the base needs a conversion that the model does not have.
     """
     labels = base.image.labels
     if MODEL_DIFF_ID_LABEL in labels:
@@ -65,42 +65,70 @@ def check_base(base: Base, runtime: str) -> None:
             f"expected a base with tensorflow_model_server, such as tensorflow/serving; {base.reference} has the "
             f"label {RUNTIME_LABEL}={found}: leave out --runtime"
         )
+    if labels.get(ENGINE_LABEL) == "litert":
+        files.check_converted()
 
 
-def contents_of(files: ModelFiles, name: str, base: Base | None, *, runtime: str, compression: str) -> Contents:
-    """Plan what an image has above its base; the model is read once.
+@dataclass(frozen=True)
+class PlannedModel:
+    """The layer of a model, whatever lies below it."""
+
+    layer: Layer
+    name: str
+    """By which clients ask for it."""
+    path: str
+    """Of the SavedModel in the image, relative to its root: ``models/NAME/VERSION``."""
+
+    @property
+    def files(self) -> dict[str, FileDigest]:
+        """Every file, by its path in the SavedModel."""
+        return {name.removeprefix(f"{self.path}/"): digest for name, digest in self.layer.files.items()}
+
+
+def plan_model(
+    files: ModelFiles, name: str, *, compression: str, check: Callable[[], object] | None = None
+) -> PlannedModel:
+    """Plan the layer of a model, which is read once.
 
     Args:
         files: The SavedModel.
         name: By which clients ask for it.
-        base: A base that ``check_base`` let pass; None for the runtime ``host``.
-        runtime: A name of ``RUNTIMES``.
         compression: See ``lading.oci.layer.plan_entries``.
+        check: See there.
 
     Raises:
-        InvalidModel: the base needs a conversion that the model does not have, or there is more than files in it.
+        InvalidModel: there is more than files in it.
         StorageError: the model cannot be read, or is written to meanwhile.
     """
-    if base and base.image.labels.get(ENGINE_LABEL) == "litert":
-        files.check_converted()
-    place = f"models/{name}/{files.version}"
-    model = plan_layer(files.directory, place, codec=compression, comment=f"model {name}, version {files.version}")
+    place, comment = f"models/{name}/{files.version}", f"model {name}, version {files.version}"
+    return PlannedModel(
+        plan_layer(files.directory, place, codec=compression, comment=comment, check=check), name, place
+    )
+
+
+def contents_of(model: PlannedModel, base: Base | None, *, runtime: str) -> Contents:
+    """What an image has above its base.
+
+    Args:
+        model: The model.
+        base: A base that ``check_base`` let pass; None for the runtime ``host``.
+        runtime: A name of ``RUNTIMES``.
+    """
     # Where there is no root of its own, paths are relative: they hold in a container and in an unpacked directory.
     root = "/" if base else ""
-    below = {name.removeprefix(f"{place}/"): digest for name, digest in model.files.items()}
-    text = to_json(ModelDigests(f"{root}{place}", below))
+    text = to_json(ModelDigests(f"{root}{model.path}", model.files))
     digests = plan_entries([Entry(_DIGESTS, text.encode())], comment="digests of the model's files")
     changes = Changes(
-        env={"LADING_MODEL_DIFF_ID": model.diff_id, "LADING_MODEL_DIGESTS": f"{root}{_DIGESTS}"},
+        env={"LADING_MODEL_DIFF_ID": model.layer.diff_id, "LADING_MODEL_DIGESTS": f"{root}{_DIGESTS}"},
         labels={
             RUNTIME_LABEL: runtime,
-            MODEL_DIFF_ID_LABEL: model.diff_id,
-            MODEL_PATH_LABEL: place,
+            MODEL_DIFF_ID_LABEL: model.layer.diff_id,
+            MODEL_PATH_LABEL: model.path,
             **({BASE_DIGEST_LABEL: base.digest} if base else {}),
         },
     )
-    server, changes = RUNTIMES[runtime](name, base, changes)
-    return Contents(model, (*server, digests, model), changes)
+    server, changes = RUNTIMES[runtime](model.name, base, changes)
+    return Contents((*server, digests, model.layer), changes)
 
 
 def _host(name: str, base: Base | None, changes: Changes) -> tuple[tuple[Layer, ...], Changes]:

@@ -10,6 +10,7 @@ from lading import __version__
 from lading.errors import InvalidInput, InvalidModel
 from lading.results import ScanFinding, ScanReport
 from lading.scanning import op_groups
+from lading.scanning.compare import MOST_NAME
 from lading.scanning.directory import CHUNKED_GRAPH, GRAPH, TEXT_GRAPH, judge_assets, read_directory
 from lading.scanning.graphs import Graphs, file_holds_lambda, read_graphs
 from lading.scanning.operations import Found
@@ -77,7 +78,7 @@ def scan_model(model: Path, *, engine: str = "tensorflow", policy: Policy | None
         operations={plain(op): count for op, count in sorted(graphs.operations.items())},
         functions=graphs.functions,
         signatures=tuple(plain(name) for meta in graphs.metas for name in sorted(meta.signatures)),
-        files={plain(name, 4096): digest for name, digest in directory.digests().items()},
+        files={plain(name, MOST_NAME): digest for name, digest in directory.digests().items()},
         versions={
             "lading": __version__,
             "operations": op_groups.op_list_source(),

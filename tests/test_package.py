@@ -1,33 +1,41 @@
+import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.registry import FakeRegistry
 from fakes.storage_server import Storage
-from tiny_bases import LADING, put_base, put_index, soon
+from tiny_bases import LADING, put_base, put_bytes, put_index, put_manifest, soon
 
 from lading import model_files
-from lading.errors import AccessDenied, InvalidInput, InvalidModel, InvalidReference, NotFound
+from lading.errors import AccessDenied, InvalidInput, InvalidModel, InvalidReference, NotFound, StorageError
 from lading.oci.assemble import Base, read_base
 from lading.oci.connect import open_place
+from lading.oci.image import CONFIG_TYPE, MANIFEST_TYPE
 from lading.oci.layout import ImageStore
 from lading.oci.platform import Platform
 from lading.package import package_image
 from lading.predict.conversion import FOLDER
 from lading.results import PackagedImage
-from lading.values import ImageRef, ModelDigests, from_json
+from lading.scan import scan_model
+from lading.scanning.compare import read_report
+from lading.values import ImageRef, ModelDigests, from_json, to_json
 
 ROOT = Path(__file__).parent.parent
 ENVIRON: dict[str, str] = {"HOME": "/nowhere"}
+ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+NO_DIGEST = "sha256:" + "0" * 64
 
 
 @pytest.fixture
@@ -154,6 +162,73 @@ def test_the_same_model_again_moves_nothing(registry: FakeRegistry, model: Path)
     assert (again.image, again.sent_bytes, registry.uploaded) == (first.image, 0, [])
 
 
+def asked(registry: FakeRegistry) -> Counter[str]:
+    """How often each kind of request came: ``HEAD blobs``."""
+    kinds = (re.fullmatch(r"(\w+) /v2/.+?/(manifests|blobs/uploads|blobs)/.*", line) for line in registry.requests)
+    return Counter(f"{found[1]} {found[2]}" for found in kinds if found)
+
+
+def test_a_registry_is_asked_for_no_more_than_is_needed(registry: FakeRegistry, model: Path) -> None:
+    base, to = base_in(registry), f"{registry.host}/models/taxi"
+    (model / "variables" / "data").write_bytes(b"weights" * 20_000)
+    read_ = {"GET manifests": 2, "GET blobs": 1}  # the base: manifest and configuration; what the tag names
+    package_image(model, f"{to}:v1", base=base, environ=ENVIRON)
+    # HEAD: two layers of the base, then mounted, and the model. POST and PUT: model, digests, configuration.
+    sent = {"PUT blobs/uploads": 3, "PUT manifests": 1}
+    assert asked(registry) == {**read_, "HEAD blobs": 3, "POST blobs/uploads": 2 + 3, **sent}
+    registry.requests.clear()
+    package_image(model, f"{to}:v1", base=base, environ=ENVIRON)
+    assert asked(registry) == read_
+    registry.requests.clear()
+    (model / "variables" / "data").write_bytes(b"retrained" * 20_000)
+    package_image(model, f"{to}:v1", base=base, environ=ENVIRON)  # the layers of the base are those of the last image
+    assert asked(registry) == {**read_, "HEAD blobs": 1, "POST blobs/uploads": 3, **sent}
+    registry.requests.clear()
+    package_image(model, to, base=base, environ=ENVIRON)  # it is there, and no tag is to be moved
+    assert asked(registry)["PUT manifests"] == sum(line.startswith("POST") for line in registry.requests) == 0
+
+
+def test_an_image_that_is_there_gets_another_tag_and_nothing_else(registry: FakeRegistry, model: Path) -> None:
+    base, to = base_in(registry), f"{registry.host}/models/taxi"
+    first = package_image(model, f"{to}:v1", base=base, environ=ENVIRON)
+    registry.requests.clear()
+    again = package_image(model, f"{to}:v2", base=base, environ=ENVIRON)
+    assert (again.image, again.sent_bytes) == (first.image, 0)
+    assert [line for line in registry.requests if line.startswith(("PUT", "POST"))] == [
+        "PUT /v2/models/taxi/manifests/v2"
+    ]
+
+
+def test_a_tag_of_something_else_is_no_hindrance(registry: FakeRegistry, model: Path) -> None:
+    registry.put("models/taxi", "v1", {"schemaVersion": 2, "config": "none"})
+    made = package_image(model, f"{registry.host}/models/taxi:v1", base=base_in(registry), environ=ENVIRON)
+    assert read(f"{registry.host}/models/taxi:v1").digest == ImageRef.parse(made.image).digest
+
+
+def test_the_same_model_on_another_base_is_not_sent_again(registry: FakeRegistry, model: Path) -> None:
+    to = f"{registry.host}/models/taxi:v1"
+    first = package_image(model, to, base=base_in(registry), environ=ENVIRON)
+    newer = base_in(registry, run={"StopSignal": "SIGINT"})
+    registry.uploaded.clear()
+    second = package_image(model, to, base=newer, environ=ENVIRON)
+    assert second.image != first.image
+    assert [digest for _, digest in registry.uploaded if digest == read(first.image).image.layers[-1].digest] == []
+    assert second.sent_bytes < first.model_bytes
+
+
+def test_one_login_is_for_the_base_and_the_image(registry: FakeRegistry, model: Path, tmp_path: Path) -> None:
+    base = base_in(registry)
+    registry.auth = "bearer"
+    (tmp_path / ".docker").mkdir()
+    auths = {registry.host: {"auth": base64.b64encode(b"user:secret").decode()}}
+    (tmp_path / ".docker" / "config.json").write_text(json.dumps({"auths": auths}))
+    package_image(model, f"{registry.host}/models/taxi:v1", base=base, environ={"HOME": str(tmp_path)})
+    assert list(registry.tokens.values()) == [
+        {"repository:bases/serving:pull"},
+        {"repository:bases/serving:pull", "repository:models/taxi:pull,push"},
+    ]
+
+
 @pytest.mark.parametrize("mounts", [True, False])
 def test_the_base_is_mounted_or_else_copied(registry: FakeRegistry, model: Path, mounts: bool) -> None:
     registry.mounts = mounts
@@ -177,6 +252,15 @@ def test_every_way_leads_to_the_same_image(registry: FakeRegistry, model: Path, 
     # And a base that lies elsewhere is the same base.
     copy = package_image(model, f"oci:{tmp_path / 'copied'}", base=base, name="taxi", environ=ENVIRON)
     assert ImageRef.parse(copy.image).digest == ImageRef.parse(made[0].image).digest
+
+
+def test_an_archive_is_replaced_by_the_next_one(registry: FakeRegistry, model: Path, tmp_path: Path) -> None:
+    base, to = base_in(registry), f"archive:{tmp_path / 'taxi.tar'}"
+    package_image(model, to, base=base, environ=ENVIRON)
+    size = (tmp_path / "taxi.tar").stat().st_size
+    (model / "variables" / "data").write_bytes(b"retrain" * 20_000)
+    package_image(model, to, base=base, environ=ENVIRON)
+    assert (tmp_path / "taxi.tar").stat().st_size == size
 
 
 PACKAGE = """
@@ -260,6 +344,29 @@ def test_a_base_for_several_platforms(registry: FakeRegistry, model: Path) -> No
         package_image(model, to, base=base, platform="linux/riscv64", environ=ENVIRON)
     with pytest.raises(InvalidInput, match="expected a platform such as"):
         package_image(model, to, base=base, platform="arm64", environ=ENVIRON)
+
+
+@pytest.mark.parametrize("docker", [False, True])
+@pytest.mark.parametrize("place", ["{0}/models/taxi:v1", "oci:{1}/taxi:v1", "archive:{1}/taxi.tar"])
+def test_a_base_whose_layers_zstd_packs_is_not_looked_into(
+    registry: FakeRegistry, model: Path, tmp_path: Path, place: str, docker: bool
+) -> None:
+    packed = b"\x28\xb5\x2f\xfd that only zstd could read"
+    store = open_place(f"{registry.host}/bases/serving", environ=ENVIRON, writable=True).store
+    kind = "application/vnd.docker.image.rootfs.diff.tar.zstd" if docker else ZSTD_LAYER
+    config = {"os": "linux", "architecture": "amd64", "config": {"Labels": LADING}, "rootfs": {"diff_ids": [NO_DIGEST]}}
+    body = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": put_bytes(store, json.dumps(config).encode(), CONFIG_TYPE).to_dict(),
+        "layers": [put_bytes(store, packed, kind).to_dict()],
+    }
+    base = f"{registry.host}/bases/serving@{put_manifest(store, body, MANIFEST_TYPE)}"
+    made = package_image(model, place.format(registry.host, tmp_path), base=base, environ=ENVIRON)
+    image = read(made.image).image
+    assert image.layers[0].media_type == ZSTD_LAYER
+    assert b"".join(read(made.image).store.blob(image.layers[0].digest, deadline=soon())) == packed
+    assert image.model_diff_id == made.model_diff_id
 
 
 def test_tensorflow_serving_gets_our_entry_point(registry: FakeRegistry, model: Path, tmp_path: Path) -> None:
@@ -454,9 +561,87 @@ def test_compression_is_another_image_of_the_same_model(registry: FakeRegistry, 
 def test_who_may_not_push_is_told_and_nothing_is_tagged(registry: FakeRegistry, model: Path) -> None:
     base = base_in(registry)
     registry.denied.add("models/taxi")
-    with pytest.raises(AccessDenied):
-        package_image(model, f"{registry.host}/models/taxi:v1", base=base, environ=ENVIRON)
+    for to in (f"{registry.host}/models/taxi:v1", f"{registry.host}/models/taxi"):
+        with pytest.raises(AccessDenied, match="an anonymous user may not push to it"):
+            package_image(model, to, base=base, environ=ENVIRON)
     assert not registry.tags("models/taxi")
+
+
+@pytest.fixture
+def scanned(model: Path, tmp_path: Path) -> Path:
+    """The report of a scan of the model, as a file."""
+    (model / "saved_model.pb").write_bytes(b"\x08\x01\x12\x02\x12\x00")  # a version, and an empty graph
+    (model / "assets").mkdir()
+    (model / "assets" / "line\nbreak").write_bytes(b"vocabulary")
+    report = tmp_path / "scan.json"
+    report.write_text(to_json(scan_model(model)))
+    return report
+
+
+def test_a_model_that_is_as_it_was_scanned_is_packaged(registry: FakeRegistry, model: Path, scanned: Path) -> None:
+    base, to = base_in(registry), f"{registry.host}/models/taxi:v1"
+    made = package_image(model, to, base=base, scanned=read_report(scanned), environ=ENVIRON)
+    assert made.image == package_image(model, to, base=base, environ=ENVIRON).image
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: (model / "variables" / "data").write_bytes(b"WEIGHTS" * 20_000), "variables/data was changed"),
+        (lambda model: (model / "variables" / "more").write_bytes(b""), "variables/more appeared"),
+        (lambda model: (model / "variables" / "data").unlink(), "variables/data vanished"),
+        (
+            lambda model: (model / "variables" / "data").rename(model / "moved"),
+            "moved appeared, variables/data vanished",
+        ),
+        (lambda model: (model / "assets" / r"line\nbreak").write_bytes(b""), "names cannot be told apart"),
+        (
+            lambda model: [(model / f"{number}").touch() for number in range(7)],
+            "0 appeared, 1 appeared, .*, 4 appeared and 2 more",
+        ),
+    ],
+    ids=["changed", "appeared", "vanished", "moved", "alike", "many"],
+)
+def test_a_model_that_is_not_what_was_scanned_is_refused(
+    registry: FakeRegistry, model: Path, scanned: Path, change: Callable[[Path], object], message: str
+) -> None:
+    change(model)
+    with pytest.raises(InvalidModel, match=message):
+        package_image(
+            model,
+            f"{registry.host}/models/taxi:v1",
+            base=base_in(registry),
+            scanned=read_report(scanned),
+            environ=ENVIRON,
+        )
+    assert not registry.tags("models/taxi")
+    assert not registry.uploaded
+
+
+def test_a_model_that_the_scan_rejected_is_refused(
+    registry: FakeRegistry, model: Path, scanned: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"base": base_in(registry), "environ": ENVIRON}
+    (model / "saved_model.pbtxt").touch()
+    rejected = scan_model(model)
+    with pytest.raises(InvalidInput, match="expected the report of a scan that passed, received one that rejects"):
+        package_image(model, f"{registry.host}/models/taxi", scanned=rejected, **options)
+    other = tmp_path / "other.json"
+    other.write_text(to_json(ModelDigests("/", {})))
+    with pytest.raises(InvalidInput, match="ScanReport"):
+        read_report(other)
+    with pytest.raises(StorageError, match=r"cannot read the scan report .*none\.json"):
+        read_report(tmp_path / "none.json")
+
+
+def test_the_command_compares_the_model_with_a_scan_report(registry: FakeRegistry, model: Path, scanned: Path) -> None:
+    words = (str(model), "--base", base_in(registry), "--to", f"{registry.host}/models/taxi", "--scan-report")
+    done = lading(*words, str(scanned))
+    assert (done.returncode, done.stderr) == (0, "")
+    (model / "variables" / "data").write_bytes(b"other")
+    done = lading(*words, str(scanned))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "variables/data was changed. Nothing was packaged: scan it again" in done.stderr
 
 
 def lading(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]":

@@ -1,4 +1,4 @@
-"""A base from Debian's packages: Python and the libraries that it loads; no shell, no package manager, no pip.
+"""A base from Debian's packages: Python and the libraries that it loads, perhaps a shell; no package manager, no pip.
 
 mmdebstrap unpacks the packages and runs none of their scripts, so that it works for another architecture too. What the
 packages are is told below ``/var/lib/dpkg/status.d``, where scanners look in images without a package manager.
@@ -23,6 +23,7 @@ from lading.oci.layer import Layer
 from lading.oci.store import Blob
 
 _PACKAGES = "python3,libstdc++6,base-files,netbase,media-types"
+_SHELL = "dash,coreutils"
 _NOT_NEEDED = "dpkg|mawk|tar"  # packages ask for them that have scripts to run
 _HOOK = f"""\
 cd "$1" && mkdir -p var/lib/dpkg/status.d && for deb in var/cache/apt/archives/*.deb; do
@@ -48,22 +49,24 @@ _ADDED = {
 
 
 @contextmanager
-def debian_layer(suite: str, architecture: str) -> Iterator[Layer]:
+def debian_layer(suite: str, architecture: str, *, shell: bool = False) -> Iterator[Layer]:
     """Unpack Debian's Python into a layer, which lasts as long as the block.
 
     Args:
         suite: For instance ``bookworm``, whose Python is 3.11.
         architecture: Debian's name of it, which for ``amd64`` and ``arm64`` is OCI's too.
+        shell: With a POSIX shell and the usual commands, which KFP starts steps with.
 
     Raises:
         LadingError: mmdebstrap is not installed, or fails.
     """
     if not shutil.which("mmdebstrap"):
         raise LadingError("Debian's Python is unpacked by mmdebstrap, which is missing: apt-get install mmdebstrap")
+    packages = f"{_PACKAGES},{_SHELL}" if shell else _PACKAGES
     with TemporaryDirectory(prefix="lading-base-") as scratch:
         unpacked, layer = Path(scratch) / "unpacked.tar", Path(scratch) / "layer.tar.gz"
         command = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={architecture}",
-                   f"--include={_PACKAGES}", f"--extract-hook={_HOOK}", suite, str(unpacked)]  # fmt: skip
+                   f"--include={packages}", f"--extract-hook={_HOOK}", suite, str(unpacked)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LadingError(f"mmdebstrap could not unpack Debian's Python: {done.stderr.strip()[-2000:]}")

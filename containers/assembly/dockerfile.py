@@ -13,6 +13,7 @@ from typing import Any
 from lading.errors import InvalidInput
 
 _CONTINUED = re.compile(r"\\\n(?:\s*#[^\n]*\n)*")
+_SHARED = re.compile(r"mkdir -m 1777((?: /[\w/-]+)+)")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -38,6 +39,23 @@ def last_stage(text: str, arguments: Mapping[str, str]) -> dict[str, Any]:
             _apply(config, word, _VARIABLE.sub(lambda found: known[found[1]], rest))
     config["Env"] = [f"{name}={value}" for name, value in config["Env"].items()]
     return {key: value for key, value in config.items() if value}
+
+
+def shared_directories(text: str) -> list[str]:
+    """Directories that the last stage makes for everyone to write into; all that a ``RUN`` in it may do.
+
+    Raises:
+        InvalidInput: a ``RUN`` does something else.
+    """
+    found: list[str] = []
+    for line in _lines(text.rpartition("\nFROM ")[2]):
+        word, _, rest = line.partition(" ")
+        if word == "RUN":
+            made = _SHARED.fullmatch(rest.strip())
+            if not made:
+                raise InvalidInput(f"expected instructions that an assembly can follow, found {line}")
+            found += made[1].split()
+    return found
 
 
 def _lines(text: str) -> list[str]:

@@ -1,35 +1,89 @@
-"""The project's images without Docker: a base from Debian's packages, and the bases for serving."""
+"""The project's images without Docker: bases from Debian's packages, the bases for serving, and the step images."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from containers.assembly.debian import debian_layer
-from containers.assembly.dockerfile import last_stage
-from containers.assembly.libraries import LIBRARIES, ROOT, install_lading, install_libraries, prepare
+from containers.assembly.dockerfile import last_stage, shared_directories
+from containers.assembly.libraries import (
+    LIBRARIES,
+    ROOT,
+    install_lading,
+    install_libraries,
+    install_source,
+    prepare,
+)
 from containers.assembly.python import interpreter, read_standard_library
 from lading.errors import InvalidInput
 from lading.oci.assemble import Assembled, Base, Changes, assemble, publish, read_base
 from lading.oci.connect import Place, open_place
 from lading.oci.image import Image
-from lading.oci.layer import Layer, plan_layer
+from lading.oci.layer import Entry, Layer, plan_entries, plan_layer
 from lading.oci.platform import Platform
 from lading.wait import Deadline
 
-ENGINES = ("litert", "tensorflow")
-_SERVING = ROOT / "containers" / "serving"
+_CONTAINERS = ROOT / "containers"
 _MADE_BY = "python -m containers.assembly"
 
 
-def write_debian_base(to: str, *, suite: str, platform: str, environ: Mapping[str, str], deadline: Deadline) -> str:
-    """Make a base of Debian's Python and nothing else.
+@dataclass(frozen=True)
+class _Recipe:
+    """What an image is made of."""
+
+    dockerfile: Path
+    lock: Path
+    trim: str
+    """Which libraries stay: a command of ``containers/serving/prepare.py``."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """For the Dockerfile."""
+    sources: Path | None = None
+    """A lock of libraries that have no wheels."""
+    architectures: tuple[str, ...] = ("amd64", "arm64")
+    compiles_base: bool = False
+    """Whether Python's own library gets bytecode too."""
+
+
+def _serving(engine: str, *architectures: str) -> _Recipe:
+    folder = _CONTAINERS / "serving"
+    return _Recipe(
+        folder / "Dockerfile",
+        folder / f"requirements-{engine}.lock",
+        "libraries",
+        {"ENGINE": engine},
+        architectures=architectures,
+        compiles_base=True,
+    )
+
+
+def _steps(name: str) -> _Recipe:
+    folder = _CONTAINERS / name
+    return _Recipe(
+        folder / "Dockerfile", folder / "requirements.lock", "step-libraries", sources=_CONTAINERS / "kfp.lock"
+    )
+
+
+IMAGES = {
+    "serving-litert": _serving("litert", "amd64", "arm64"),
+    "serving-tensorflow": _serving("tensorflow", "amd64"),  # TensorFlow's C library is in no wheel for another
+    "steps": _steps("steps"),
+    "steps-train": _steps("steps-train"),
+}
+"""What can be assembled, by name."""
+
+
+def write_debian_base(
+    to: str, *, suite: str, platform: str, shell: bool = False, environ: Mapping[str, str], deadline: Deadline
+) -> str:
+    """Make a base of Debian's Python.
 
     Args:
         to: The place that it is written to.
         suite: Of Debian, for instance ``bookworm``, whose Python is 3.11.
         platform: ``linux/amd64`` or ``linux/arm64``; empty for this machine's.
+        shell: With a shell, as step images need it; else with nothing else.
         environ: Where credentials of registries are looked up.
         deadline: For writing it.
 
@@ -43,13 +97,13 @@ def write_debian_base(to: str, *, suite: str, platform: str, environ: Mapping[st
     place = open_place(to, environ=environ, writable=True)
     empty: dict[str, Any] = {"architecture": wanted.architecture, "os": "linux"}
     run = {"Cmd": ["python3"], "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
-    with debian_layer(suite, wanted.architecture) as layer:
+    with debian_layer(suite, wanted.architecture, shell=shell) as layer:
         nothing = Base(place.store, "", Image({**empty, "config": run}))
         return _write(replace(assemble(nothing, [layer], Changes(), made_by=_MADE_BY), base=None), place, deadline)
 
 
-def write_serving_base(
-    engine: str,
+def write_image(
+    name: str,
     to: str,
     *,
     base: str,
@@ -58,12 +112,12 @@ def write_serving_base(
     environ: Mapping[str, str],
     deadline: Deadline,
 ) -> str:
-    """Assemble the image that ``containers/serving/Dockerfile`` describes, with the same files and configuration.
+    """Assemble the image that a Dockerfile of the project describes, with the same files and configuration.
 
     Args:
-        engine: ``litert`` or ``tensorflow``.
+        name: One of ``IMAGES``.
         to: The place that it is written to.
-        base: The place of an image with Python 3.11 to 3.13 and nothing else that is needed.
+        base: The place of an image with Python 3.11 to 3.13; for steps, with a shell too.
         platform: Which image of an index is meant; empty for this machine's.
         revision: Of this checkout, for a label.
         environ: Where credentials of registries are looked up.
@@ -73,41 +127,48 @@ def write_serving_base(
         ``repository@sha256:…``.
 
     Raises:
-        InvalidInput: there is no such engine, or none for the platform.
+        InvalidInput: there is no such image, or none for the platform.
         InvalidReference: the base has no Python.
         NotFound: there is no such base; or no Python of its version is here, which bytecode needs.
         LadingError: pip fails; or as the places say.
     """
-    if engine not in ENGINES:
-        raise InvalidInput(f"expected the engine {' or '.join(ENGINES)}, received {engine!r}")
+    if name not in IMAGES:
+        raise InvalidInput(f"expected one of {', '.join(IMAGES)}, received {name!r}")
+    recipe = IMAGES[name]
     place, origin = open_place(to, environ=environ, writable=True), open_place(base, environ=environ)
     wanted = Platform.parse(platform) if platform else None
     below = read_base(origin.store, origin.wanted, platform=wanted, deadline=deadline)
     architecture = Platform.of(below.image.config).architecture
-    if (engine, architecture) == ("tensorflow", "arm64"):
-        raise InvalidInput("expected the engine litert on linux/arm64: TensorFlow's C library for it is in no wheel")
-    text = (_SERVING / "Dockerfile").read_text()
-    said = last_stage(text, {"ENGINE": engine, "REVISION": revision})
-    with TemporaryDirectory(prefix="lading-serving-") as scratch:
-        layers = _layers(engine, below, architecture, Path(scratch), deadline)
+    if architecture not in recipe.architectures:
+        there = " or ".join(f"linux/{one}" for one in recipe.architectures)
+        raise InvalidInput(f"expected a base for {there}, found one for {architecture}: {name} is for no other")
+    text = recipe.dockerfile.read_text()
+    said = last_stage(text, {**recipe.arguments, "REVISION": revision})
+    with TemporaryDirectory(prefix="lading-image-") as scratch:
+        layers = _layers(recipe, name, below, Path(scratch), deadline)
+        if shared := shared_directories(text):
+            layers.insert(0, plan_entries([Entry(path, None, shared=True) for path in shared], comment="places"))
         return _write(assemble(_saying(below, said), layers, Changes(), made_by=_MADE_BY), place, deadline)
 
 
-def _layers(engine: str, base: Base, architecture: str, scratch: Path, deadline: Deadline) -> list[Layer]:
+def _layers(recipe: _Recipe, name: str, base: Base, scratch: Path, deadline: Deadline) -> list[Layer]:
     """What changes seldom below what changes often: libraries and Python's bytecode, then lading."""
-    for name in ("base", "libraries", "lading", "wheel"):
-        (scratch / name).mkdir()
+    for folder in ("base", "libraries", "lading", "wheel"):
+        (scratch / folder).mkdir()
     libraries, lading = scratch / "libraries", scratch / "lading"
     version = read_standard_library(base, scratch / "base", deadline=deadline)
     python = interpreter(version)
-    lock = _SERVING / f"requirements-{engine}.lock"
-    install_libraries(lock, libraries, version=version, architecture=architecture)
-    prepare(python, "libraries", libraries / LIBRARIES)
-    prepare(python, "standard-library", scratch / "base", libraries)
+    architecture = Platform.of(base.image.config).architecture
+    install_libraries(recipe.lock, libraries, version=version, architecture=architecture)
+    if recipe.sources:
+        install_source(recipe.sources, libraries, scratch / "wheel")
+    prepare(python, recipe.trim, libraries / LIBRARIES)
+    if recipe.compiles_base:
+        prepare(python, "standard-library", scratch / "base", libraries)
     install_lading(lading, scratch / "wheel")
     prepare(python, "code", lading / LIBRARIES)
     return [
-        plan_layer(libraries, "", codec="gzip", comment=f"Libraries of the engine {engine}"),
+        plan_layer(libraries, "", codec="gzip", comment=f"Libraries of {name}"),
         plan_layer(lading, "", codec="gzip", comment="lading"),
     ]
 

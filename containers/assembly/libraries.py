@@ -1,4 +1,4 @@
-"""The files of a serving image above its base: locked wheels, lading, bytecode. What the Dockerfile does with RUN."""
+"""The files of an image above its base: locked wheels, lading, bytecode. What the Dockerfile does with RUN."""
 
 import subprocess
 import sys
@@ -42,6 +42,23 @@ def install_libraries(lock: Path, into: Path, *, version: str, architecture: str
          f"--python-version={version}", *(f"--platform={name}" for name in platforms),
          "--target", into / LIBRARIES, "-r", chosen)  # fmt: skip
     chosen.unlink()
+
+
+def install_source(lock: Path, into: Path, scratch: Path) -> None:
+    """Install what comes as a source, is for every platform, and is built on this machine: kfp.
+
+    Args:
+        lock: Requirements with hashes.
+        into: The root of the image's files.
+        scratch: Where the wheels may lie meanwhile.
+
+    Raises:
+        LadingError: pip cannot get or build it.
+    """
+    _pip("wheel", "--no-deps", "--require-hashes", "-w", scratch, "-r", lock)
+    names = [line.partition("==")[0] for line in lock.read_text().splitlines() if "==" in line]
+    _pip("install", "--no-compile", "--no-deps", "--no-index", "--find-links", scratch,
+         "--target", into / LIBRARIES, *names)  # fmt: skip
 
 
 def install_lading(into: Path, scratch: Path) -> None:

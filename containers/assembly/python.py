@@ -4,12 +4,12 @@ import re
 import shutil
 import sys
 import tarfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from lading.errors import InvalidReference, NotFound
 from lading.oci.assemble import Base
-from lading.oci.pieces import PieceReader
+from lading.oci.contents import layer_tar
+from lading.oci.pieces import PIECE_BYTES, PieceReader
 from lading.wait import Deadline
 
 _LIBRARY = re.compile(r"usr/(?:local/)?lib/python(3\.\d+)/(?:.*\.py|__pycache__/os\.[^/]*\.pyc)")
@@ -28,18 +28,20 @@ def read_standard_library(base: Base, into: Path, *, deadline: Deadline) -> str:
         Python's minor version: ``3.12``.
 
     Raises:
-        InvalidReference: no Python is in the base, or more than one, or a layer is none that can be read here.
+        InvalidReference: no Python is in the base, or more than one, or a layer is no tar.
+        Unsupported: a layer is compressed with zstd, and what reads that is not installed.
+        RemoteError, StorageError: a layer is damaged.
     """
     for layer in base.image.layers:
-        if "zstd" in layer.media_type:
-            raise InvalidReference(f"{base.reference}: expected layers that gzip packs, found {layer.media_type}")
-        reader = PieceReader(base.store.blob(layer.digest, deadline=deadline))
+        reader = PieceReader(layer_tar(base.store, layer, deadline=deadline))
         try:
-            with tarfile.open(fileobj=reader, mode="r|*") as tar:
+            with tarfile.open(fileobj=reader, mode="r|") as tar:
                 for entry in tar:
                     _take(tar, entry, into)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except tarfile.TarError as error:
             raise InvalidReference(f"{base.reference}: cannot read its layer {layer.digest}: {error}") from error
+        while reader.read(PIECE_BYTES):
+            pass  # what follows the tar; at the end the digest is checked
     found = {path.parent.name.removeprefix("python") for path in into.rglob("os.py")}
     if len(found) != 1:
         there = ", ".join(sorted(found)) or "none"

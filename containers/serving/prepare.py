@@ -1,6 +1,7 @@
 """Makes installed libraries fit for an image: less, and with bytecode.
 
     prepare.py libraries DIRECTORY          take away what no server loads, debugging symbols too, and compile
+    prepare.py step-libraries DIRECTORY     the same, of what no pipeline step loads
     prepare.py code DIRECTORY               compile
     prepare.py standard-library ROOT OUT    compile Python's own library below ROOT, unless it comes compiled
 
@@ -39,10 +40,22 @@ UNUSED = (
     "**/*.pxd",
     "**/*.pyx",
 )
+UNUSED_BY_STEPS = (
+    "bin",
+    "tensorflow/include",  # with clang 350 MB, for who compiles operations
+    "clang",
+    "google/cloud/aiplatform",  # the library for notebooks; lading speaks to the clients of aiplatform_v1
+    "google/cloud/aiplatform_v1beta1",
+    "agentplatform",
+    "vertexai",
+    "vertex_ray",
+    "**/*.a",
+    "**/*.pyi",
+)
 ONLY = {
     "tensorflow": ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2", "THIRD_PARTY_NOTICES.txt"),
 }
-"""Of these packages nothing else is kept: the server loads TensorFlow's C library, and never imports its Python."""
+"""Of these packages a server needs nothing else: it loads TensorFlow's C library, and never imports its Python."""
 NOT_SERVED = (
     "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "dist-packages", "test", "tests", "tkinter",
     "turtledemo",
@@ -56,6 +69,16 @@ _SHF_ALLOC, _SHT_NULL, _SHT_NOBITS = 2, 0, 8
 def prepare_libraries(directory: Path) -> None:
     """Take away what no server loads, and compile the rest."""
     trim(directory)
+    _strip_and_compile(directory)
+
+
+def prepare_step_libraries(directory: Path) -> None:
+    """Take away what no pipeline step loads, and compile the rest."""
+    _remove_all(directory, UNUSED_BY_STEPS)
+    _strip_and_compile(directory)
+
+
+def _strip_and_compile(directory: Path) -> None:
     for path in sorted(directory.rglob("*.so*")):
         if path.is_file() and not path.is_symlink():
             strip(path)
@@ -64,14 +87,18 @@ def prepare_libraries(directory: Path) -> None:
 
 def trim(directory: Path) -> None:
     """Take away what no server loads."""
-    for pattern in UNUSED:
-        for path in sorted(directory.glob(pattern)):
-            _remove(path)
+    _remove_all(directory, UNUSED)
     for package, kept in ONLY.items():
         if (directory / package).is_dir():
             for path in sorted((directory / package).iterdir()):
                 if path.name not in kept:
                     _remove(path)
+
+
+def _remove_all(directory: Path, patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        for path in sorted(directory.glob(pattern)):
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
@@ -171,6 +198,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["libraries", directory]:
             prepare_libraries(Path(directory))
+        case ["step-libraries", directory]:
+            prepare_step_libraries(Path(directory))
         case ["code", directory]:
             compile_code(Path(directory), f"/{LIBRARIES}")
         case ["standard-library", root, out]:

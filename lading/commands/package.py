@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from lading.commands.common import add_parser, emit
@@ -32,6 +33,7 @@ def register(subparsers: Any) -> None:
     add("--runtime", default="", choices=("lading", "tf-serving"), help="the server in the base (default: lading)")
     add("--name", default="", help="by which clients ask for the model (default: the last part of --to)")
     add("--compression", default="stored", choices=("stored", "gzip"), help="of the model (default: %(default)s)")
+    add("--scan-report", type=Path, metavar="FILE", help="of `lading scan`: refuse a model that is another, or failed")
     add("--sbom", action="store_true", help="attach a list of what is in the image, its base included: CycloneDX 1.6")
     add("--provenance", action="store_true", help="attach how the image was made: SLSA provenance 1.0")
     add("--sign-key", default="", metavar="KEY", help="sign the image and what is attached; as for `lading sign`")
@@ -41,6 +43,7 @@ def register(subparsers: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from lading.commands.transfer import Transfer
+    from lading.scanning.compare import read_report
     from lading.values import to_json
     from lading.wait import Deadline
 
@@ -50,6 +53,7 @@ def _run(args: argparse.Namespace) -> int:
         "runtime": args.runtime,
         "name": args.name,
         "compression": args.compression,
+        "scanned": read_report(args.scan_report) if args.scan_report else None,
         "environ": os.environ,
         "deadline": Deadline.after(args.timeout),
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lading.errors import InvalidReference, NotFound, RemoteError
+from lading.oci.ahead import Ahead, is_whole, lacks
 from lading.oci.copy import Moved, Progress, copy_blobs
 from lading.oci.image import (
     CONFIG_TYPE,
@@ -35,6 +36,7 @@ _OCI_TYPES = {
 _LAYER_TYPES = "application/vnd.oci.image.layer.v1."
 _OF_ITS_BUILD = ("container", "container_config", "docker_version", "id", "parent")
 """What Docker notes in a configuration about the container that it was made in, which says nothing about an image."""
+_ASKED_BYTES = 64 << 10  # below it sending a blob costs no more than to ask for it
 _MOST_JSON_BYTES = 4 << 20  # distribution refuses larger manifests
 
 
@@ -151,15 +153,19 @@ def publish(
     destination: Store,
     *,
     tag: str = "",
+    ahead: Ahead | None = None,
     deadline: Deadline,
     progress: Progress | None = None,
 ) -> Moved:
     """Bring an image to its place: blobs that are not there yet, then the manifest, and the tag with it.
 
+    A registry that has the manifest has its blobs, so that only the tag is left to do.
+
     Args:
         assembled: The image; layers are read from their files again while they are sent.
         destination: Where it goes.
         tag: Moved to the image when all of it is there; empty: none.
+        ahead: What ``look_ahead`` has found there, for the same tag.
         deadline: For all of it.
         progress: Is told how it goes.
 
@@ -171,16 +177,28 @@ def publish(
         ServiceUnreachable, DeadlineExceeded: it does not answer, or not in time.
         StorageError: a file cannot be read or written, or changed meanwhile. Nothing was tagged.
     """
-    base = assembled.base
+    base, ahead, digest = assembled.base, ahead or Ahead(), assembled.manifest.digest
+    tagged = bool(tag) and ahead.tagged == digest
+    largest = max(assembled.blobs, key=lambda blob: blob.descriptor.size).descriptor.digest
+    # Most images are new, and then their largest blob is.
+    new = not tagged and lacks(destination, largest, deadline=deadline)
+    whole = tagged or (not new and is_whole(destination, digest, deadline=deadline))
+    layers = base.image.layers if base else ()
+    everything = {one.digest for one in (*layers, *(blob.descriptor for blob in assembled.blobs))}
     moved = copy_blobs(
         base.store if base else None,
         destination,
-        base.image.layers if base else (),
-        extra=assembled.blobs,
+        layers,
+        extra=[
+            replace(blob, fresh=blob.descriptor.size < _ASKED_BYTES or (new and blob.descriptor.digest == largest))
+            for blob in assembled.blobs
+        ],
+        known=everything if whole else ahead.blobs,
         deadline=deadline,
         progress=progress,
     )
-    destination.write_manifest(assembled.manifest, tag=tag, deadline=deadline)
+    if not tagged and (tag or not whole):
+        destination.write_manifest(assembled.manifest, tag=tag, deadline=deadline)
     return moved
 
 

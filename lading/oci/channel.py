@@ -58,9 +58,9 @@ class Channel:
                 raise
             raise told from error
 
-    def get(self, path: str, *, deadline: Deadline, **options: Any) -> requests.Response:
+    def get(self, path: str, *, deadline: Deadline, writing: bool = False, **options: Any) -> requests.Response:
         """GET, and go where the registry sends us: many keep blobs in a storage service behind a signed URL."""
-        answer = self.request("GET", path, deadline=deadline, **options)
+        answer = self.request("GET", path, deadline=deadline, writing=writing, **options)
         for _ in range(_MAX_REDIRECTS):
             if answer.status_code not in _REDIRECTS:
                 return answer

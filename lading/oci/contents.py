@@ -37,7 +37,7 @@ def read_files(
     Raises:
         NotFound: a layer is missing.
         RemoteError, StorageError: a layer is damaged.
-        Unsupported: a layer is compressed with zstd.
+        Unsupported: a layer is compressed with zstd, and what reads that is not installed.
     """
     gone = _Gone()
     for layer in reversed(layers):
@@ -65,17 +65,14 @@ def layer_tar(store: Store, layer: Descriptor, *, deadline: Deadline) -> Iterato
     Raises:
         NotFound: there is no such blob.
         RemoteError, StorageError: it is damaged.
-        Unsupported: it is compressed with zstd.
+        Unsupported: it is compressed with zstd, and what reads that is not installed.
     """
     pieces = store.blob(layer.digest, deadline=deadline)
     first = next(pieces, b"")
+    whole, what = _chain(first, pieces), f"{store.repository}: the layer {layer.digest}"
     if first.startswith(_ZSTD):
-        raise Unsupported(
-            f"{store.repository}: the layer {layer.digest} is compressed with zstd, which is not read here: "
-            "`skopeo copy --dest-compress-format gzip` converts the image"
-        )
-    whole = _chain(first, pieces)
-    return _gunzip(whole, f"{store.repository}: the layer {layer.digest}") if first.startswith(_GZIP) else whole
+        return _unzstd(whole, what)
+    return _gunzip(whole, what) if first.startswith(_GZIP) else whole
 
 
 class _Gone:
@@ -133,6 +130,27 @@ def _gunzip(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
         raise StorageError(f"{what} is damaged: {error}") from error
     if begun and not member.eof:
         raise StorageError(f"{what} is cut off")
+
+
+def _unzstd(pieces: Iterator[bytes], what: str) -> Iterator[bytes]:
+    """Unpack any number of zstd frames; one whose window is larger than 128 MiB is refused by the library."""
+    try:
+        from backports import zstd  # ``compression.zstd`` of Python 3.14
+    except ImportError as error:
+        raise Unsupported(
+            f"{what} is compressed with zstd, which needs a library that is not installed: `pip install "
+            "'lading[zstd]'`, or convert the image with `skopeo copy --dest-compress-format gzip`"
+        ) from error
+    try:
+        with PieceReader(pieces) as packed, zstd.ZstdFile(packed) as unpacked:
+            while piece := unpacked.read(PIECE_BYTES):
+                yield piece
+            for _ in pieces:
+                pass  # at its end the digest is checked
+    except zstd.ZstdError as error:
+        raise StorageError(f"{what} is damaged: {error}") from error
+    except EOFError as error:
+        raise StorageError(f"{what} is cut off") from error
 
 
 def _clean(name: str) -> str:

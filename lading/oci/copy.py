@@ -2,9 +2,9 @@
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import BinaryIO, Protocol, cast
 
@@ -17,7 +17,8 @@ from lading.oci.store import Blob, Manifest, Store
 from lading.wait import Deadline
 
 _MOST_INDEXES = 4  # below each other
-_THREADS = 4
+THREADS = 4
+"""Transfers at the same time."""
 # Layers that their makers forbid to hand on (Windows); whoever runs the image fetches them from there.
 # Sources: OCI image specification 1.1, ``layer.md``, "Non-Distributable Layers"; Docker's image manifest, schema 2.
 _NOT_OURS = ("application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.")
@@ -78,7 +79,7 @@ def copy_image(
     if platform:
         manifest = image_manifest(origin, manifest.digest, platform=platform, deadline=deadline)
     parts = [*_parts(origin, manifest, deadline), manifest]
-    blobs = [descriptor for one in parts for descriptor in _blobs(one)]
+    blobs = [descriptor for one in parts for descriptor in blobs_of(one)]
     moved = copy_blobs(origin, destination, blobs, deadline=deadline, progress=progress)
     for named in parts[:-1]:
         destination.write_manifest(named, part=True, deadline=deadline)
@@ -92,6 +93,7 @@ def copy_blobs(
     descriptors: Iterable[Descriptor] = (),
     *,
     extra: Sequence[Blob] = (),
+    known: Collection[str] = (),
     deadline: Deadline,
     progress: Progress | None = None,
 ) -> Moved:
@@ -102,6 +104,7 @@ def copy_blobs(
         destination: Where they shall be.
         descriptors: Taken from the origin.
         extra: Blobs that are made here.
+        known: Digests that are at the destination, which is not asked for them.
         deadline: For all of it.
         progress: Is told how it goes.
 
@@ -116,11 +119,14 @@ def copy_blobs(
     theirs = {d.digest: d for d in descriptors if d.digest not in own and not d.media_type.startswith(_NOT_OURS)}
     if progress:
         progress.expect(sum(d.size for d in theirs.values()) + sum(b.descriptor.size for b in own.values()))
-    jobs = [(blob.descriptor.size, partial(work.write, blob)) for blob in own.values()]
-    jobs += [(descriptor.size, partial(work.bring, descriptor)) for descriptor in theirs.values()]
+    for descriptor in (*theirs.values(), *(blob.descriptor for blob in own.values())):
+        if descriptor.digest in known:
+            work.found(descriptor)
+    jobs = [(b.descriptor.size, partial(work.write, b)) for b in own.values() if b.descriptor.digest not in known]
+    jobs += [(d.size, partial(work.bring, d)) for d in theirs.values() if d.digest not in known]
     jobs.sort(key=lambda job: -job[0])  # the largest decides how long all of it takes
     # A file is written by one, in order, so that the same image is the same archive.
-    with ThreadPoolExecutor(1 if isinstance(destination, Archive) else _THREADS) as pool:
+    with ThreadPoolExecutor(1 if isinstance(destination, Archive) else THREADS) as pool:
         _finish([pool.submit(job) for _, job in jobs], work)
     return work.moved
 
@@ -153,12 +159,16 @@ class _Work:
     stopped: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def found(self, descriptor: Descriptor) -> None:
+        """Count a blob that is there."""
+        self._count(descriptor.size, sent=False)
+        self._show(descriptor.size)
+
     def bring(self, descriptor: Descriptor) -> None:
         """Bring a blob of the origin."""
         assert self.origin
         if self.destination.take_blob(descriptor, self.origin, deadline=self.deadline):
-            self._count(descriptor.size, sent=False)
-            self._show(descriptor.size)
+            self.found(descriptor)
             return
         origin, deadline = self.origin, self.deadline
         self.write(Blob(descriptor, lambda: _reader(origin.blob(descriptor.digest, deadline=deadline))))
@@ -184,7 +194,7 @@ class _Work:
             passed, opened = 0, True
             return _reader(pieces())
 
-        self.destination.write_blob(Blob(blob.descriptor, reopen), deadline=self.deadline)
+        self.destination.write_blob(replace(blob, open=reopen), deadline=self.deadline)
         self._show(blob.descriptor.size - passed)
         self._count(blob.descriptor.size, sent=opened)
 
@@ -216,7 +226,12 @@ def _parts(origin: Store, manifest: Manifest, deadline: Deadline, depth: int = 0
         yield part
 
 
-def _blobs(manifest: Manifest) -> list[Descriptor]:
+def blobs_of(manifest: Manifest) -> list[Descriptor]:
+    """Configuration and layers of an image; an index has none itself.
+
+    Raises:
+        InvalidReference: the manifest is malformed.
+    """
     return [] if is_index(manifest) else _named(manifest, "config", "layers")
 
 

@@ -37,6 +37,8 @@ class Entry:
     """A file on this machine, or its bytes; None for a directory."""
     executable: bool = False
     """Of bytes; a file on this machine says it itself."""
+    shared: bool = False
+    """Of a directory: everybody may write into it, as into ``/tmp``."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Layer:
         return self.blob.descriptor
 
 
-def plan_layer(source: Path, prefix: str, *, codec: str = "stored", comment: str = "") -> Layer:
+def plan_layer(
+    source: Path, prefix: str, *, codec: str = "stored", comment: str = "", check: Callable[[], object] | None = None
+) -> Layer:
     """Plan the files below ``source`` as a layer in which they lie below ``prefix``.
 
     Args:
@@ -65,16 +69,19 @@ def plan_layer(source: Path, prefix: str, *, codec: str = "stored", comment: str
         prefix: Their place in the image, for instance ``models/taxi/1``.
         codec: See ``plan_entries``.
         comment: What it holds, for the history of an image.
+        check: See ``plan_entries``.
 
     Raises:
         InvalidModel: ``source`` is not a directory, or holds something other than files and directories.
         InvalidInput: there is no such codec.
         StorageError: a file cannot be read, or is written to meanwhile.
     """
-    return plan_entries(entries_below(source, prefix), codec=codec, comment=comment)
+    return plan_entries(entries_below(source, prefix), codec=codec, comment=comment, check=check)
 
 
-def plan_entries(entries: Iterable[Entry], *, codec: str = "stored", comment: str = "") -> Layer:
+def plan_entries(
+    entries: Iterable[Entry], *, codec: str = "stored", comment: str = "", check: Callable[[], object] | None = None
+) -> Layer:
     """Plan a layer of these files; the directories that they lie in are added.
 
     Args:
@@ -82,6 +89,7 @@ def plan_entries(entries: Iterable[Entry], *, codec: str = "stored", comment: st
         codec: ``stored`` writes gzip blocks without compression, the same bytes everywhere; ``gzip`` compresses, the
             same bytes wherever zlib is the same.
         comment: What it holds, for the history of an image.
+        check: Called for every mebibyte; what it raises ends the planning.
 
     Raises:
         InvalidInput: there is no such codec, or two entries have one name.
@@ -96,6 +104,8 @@ def plan_entries(entries: Iterable[Entry], *, codec: str = "stored", comment: st
         hashed.outer.update(start := packer.start())
         size += len(start)
         for batch in _batches(tar_pieces(files)):
+            if check:
+                check()
             inner.give(hashed.add_inner, batch)
             each.give(hashed.add_files, batch)
             for piece in batch:
@@ -186,7 +196,8 @@ def _in_order(entries: Iterable[Entry]) -> tuple[File, ...]:
             except OSError as error:
                 _unreadable(error)
         else:
-            found[name] = File(name, entry.content, len(entry.content or b""), entry.executable)
+            size = len(entry.content or b"")
+            found[name] = File(name, entry.content, size, entry.executable, shared=entry.shared)
     for name in tuple(found):
         for parent in PurePosixPath(name).parents[:-1]:
             found.setdefault(str(parent), File(str(parent), None))

@@ -40,7 +40,7 @@ class Registry:
         self, host: str, name: str, *, environ: Mapping[str, str], writable: bool = False, written: str = ""
     ) -> None:
         self._channel = Channel(host, name, environ=environ, writable=writable)
-        self._written = written or f"{host}/{name}"
+        self._written, self._writable = written or f"{host}/{name}", writable
         self._opened: dict[str, str] = {}  # uploads that a registry opened when it was asked to take a blob
 
     @property
@@ -72,10 +72,31 @@ class Registry:
         """
         wanted = tag_or_digest or "latest"
         try:
-            answer = self._channel.get(f"/manifests/{wanted}", deadline=deadline, headers={"Accept": _ACCEPTED})
+            return self._manifest(wanted, deadline)
         except NotFound as error:
             mark = "@" if DIGEST.fullmatch(wanted) else ":"
             raise NotFound(f"no image {self.repository}{mark}{wanted} in its registry") from error
+
+    def standing(self, tag_or_digest: str, *, deadline: Deadline) -> Manifest | None:
+        """The manifest that a push will meet, with all of its blobs; None where there is none. See ``Remote``.
+
+        Raises:
+            AccessDenied: we may not push to the repository.
+            RemoteError: the bytes do not have the digest that was asked for.
+        """
+        try:
+            return self._manifest(tag_or_digest, deadline, writing=True)
+        except NotFound:
+            return None
+
+    def expect(self, origin: Store) -> None:
+        """Ask for the right to take blobs of the origin together with the right to push."""
+        if isinstance(origin, Registry) and origin._channel.host == self._channel.host:
+            self._channel.auth.want(f"repository:{origin._channel.name}:pull")
+
+    def _manifest(self, wanted: str, deadline: Deadline, *, writing: bool = False) -> Manifest:
+        path, headers = f"/manifests/{wanted}", {"Accept": _ACCEPTED}
+        answer = self._channel.get(path, deadline=deadline, writing=writing, headers=headers)
         digest = digest_of(answer.content)
         if DIGEST.fullmatch(wanted) and digest != wanted:
             raise RemoteError(f"{answer.url}: the registry sent other bytes than those of the digest", status=502)
@@ -88,7 +109,7 @@ class Registry:
             AccessDenied: we may not read the repository.
             ServiceUnreachable: the registry does not answer.
         """
-        return upload.has_blob(self._channel, digest, deadline=deadline)
+        return upload.has_blob(self._channel, digest, writing=self._writable, deadline=deadline)
 
     def blob(self, digest: str, *, deadline: Deadline) -> Iterator[bytes]:
         """The bytes of a blob in pieces of up to 1 MiB; believe them only when the last one came without an error.
@@ -110,12 +131,11 @@ class Registry:
         if not isinstance(origin, Registry) or origin._channel.host != self._channel.host:
             return False
         name = origin._channel.name
-        if name != self._channel.name:
-            self._channel.auth.want(f"repository:{name}:pull")  # before the first request, for one token in all
+        if name == self._channel.name:
+            return True  # one repository: what its manifest names is there
+        self.expect(origin)  # before the first request, for one token in all
         if upload.has_blob(self._channel, descriptor.digest, writing=True, deadline=deadline):
             return True
-        if name == self._channel.name:
-            return False
         done, opened = upload.mount(self._channel, descriptor.digest, name, deadline=deadline)
         if opened:
             self._opened[descriptor.digest] = opened

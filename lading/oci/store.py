@@ -33,6 +33,8 @@ class Blob:
     descriptor: Descriptor
     open: Callable[[], BinaryIO]
     """A new reader at the first byte. Whoever asks for it closes it; only ``read`` and ``close`` are called."""
+    fresh: bool = False
+    """Made for an image that is not there: it is sent without asking whether it is."""
 
 
 class Store(Protocol):

@@ -39,6 +39,8 @@ class File:
     executable: bool = False
     changed_ns: int = 0
     """When it was last written to."""
+    shared: bool = False
+    """Of a directory: everybody may write into it, as into ``/tmp``."""
 
 
 class Piece(NamedTuple):
@@ -78,7 +80,7 @@ def tar_pieces(files: tuple[File, ...]) -> Iterator[Piece]:
 
 def _header(file: File) -> bytes:
     entry = tarfile.TarInfo(file.name)  # owner 0, no names, time 0
-    entry.mode = 0o755 if file.executable or file.content is None else 0o644
+    entry.mode = 0o1777 if file.shared else 0o755 if file.executable or file.content is None else 0o644
     entry.type, entry.size = (tarfile.DIRTYPE, 0) if file.content is None else (tarfile.REGTYPE, file.size)
     return entry.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 

@@ -69,7 +69,8 @@ def upload(channel: Channel, blob: Blob, *, opened: str = "", deadline: Deadline
     for left in reversed(range(_TRIES)):
         if not opened:
             # Asked before every try: the one before may have arrived and only its answer been lost.
-            if has_blob(channel, digest, writing=True, deadline=deadline):
+            asked = not blob.fresh or left < _TRIES - 1
+            if asked and has_blob(channel, digest, writing=True, deadline=deadline):
                 return
             # An upload that nobody goes on with is forgotten by the registry, so that opening two does no harm.
             answer = channel.request(

@@ -103,13 +103,13 @@ def assembly(*words: str) -> "subprocess.CompletedProcess[str]":
 def test_what_cannot_be_is_told_in_a_sentence(tmp_path: Path) -> None:
     place = f"oci:{tmp_path}/layout"
     to = ("--to", f"oci:{tmp_path}/out")
-    none = assembly("serving", "litert", "--base", place, *to)
+    none = assembly("serving-litert", "--base", place, *to)
     assert (none.returncode, none.stdout, none.stderr.count("\n")) == (3, "", 1), none.stderr
 
     write_base(tmp_path / "layout", {"usr/lib/python3.11/os.py": ""}, architecture="arm64")
-    tensorflow = assembly("serving", "tensorflow", "--base", place, *to)
+    tensorflow = assembly("serving-tensorflow", "--base", place, *to)
     assert (tensorflow.returncode, tensorflow.stdout) == (2, "")
-    assert "expected the engine litert on linux/arm64" in tensorflow.stderr
-    other = assembly("serving", "litert", "--base", place, *to, "--platform", "linux/amd64")
+    assert "expected a base for linux/amd64, found one for arm64: serving-tensorflow" in tensorflow.stderr
+    other = assembly("serving-litert", "--base", place, *to, "--platform", "linux/amd64")
     assert "is for linux/arm64, not for linux/amd64" in other.stderr
     assert not (tmp_path / "out").exists()

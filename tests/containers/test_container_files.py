@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from containers.assembly.dockerfile import last_stage
+from containers.assembly.dockerfile import last_stage, shared_directories
+from containers.assembly.images import IMAGES
 from containers.assembly.libraries import PREPARE, requirements_for
 from lading import __version__
 from lading.errors import InvalidInput
@@ -60,6 +61,7 @@ def test_the_small_image_locks_no_tensorflow_and_no_kfp() -> None:
     assert "requests" in names
     assert not {"tensorflow-cpu", "tensorflow", "numpy", "kfp"} & names
     assert {"kubernetes", "google-cloud-aiplatform", "cryptography"} <= names  # what its steps deploy and sign with
+    assert not {"google-genai", "pydantic", "google-cloud-bigquery"} & names  # what these clients never import
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -95,10 +97,28 @@ def test_docker_and_the_assembly_say_the_same_of_an_image(engine: str) -> None:
     assert labels["org.opencontainers.image.revision"] == "abc"
 
 
+@pytest.mark.parametrize("name", ["steps", "steps-train"])
+def test_docker_and_the_assembly_say_the_same_of_a_step_image(name: str) -> None:
+    text = (CONTAINERS / name / "Dockerfile").read_text()
+    config = last_stage(text, {"REVISION": "abc"})
+    assert (config["User"], config["WorkingDir"]) == ("65532:65532", "/tmp")
+    assert "Entrypoint" not in config
+    assert config["Cmd"] == ["python3", "-m", "lading", "--help"]
+    assert {"PYTHONPATH=/opt/lading/lib", "HOME=/tmp"} < set(config["Env"])
+    assert config["Labels"]["org.opencontainers.image.title"] == f"lading/{name}"
+    assert shared_directories(text) == ["/gcs", "/minio", "/s3"]
+
+
+def test_every_image_of_the_project_can_be_assembled() -> None:
+    assert {re.split("[/:]", image)[1] for image in project_images()} == set(IMAGES)
+
+
 def test_an_instruction_that_the_assembly_cannot_follow_is_refused() -> None:
     for text in ("VOLUME /data", "CMD python3 -m lading"):
         with pytest.raises(InvalidInput, match=f"found {text}"):
             last_stage(f"FROM a AS b\nUSER x\nFROM b\n{text}\n", {})
+    with pytest.raises(InvalidInput, match="found RUN rm -rf /etc"):
+        shared_directories("FROM a AS b\nRUN pip install x\nFROM b\nRUN rm -rf /etc\n")
 
 
 def test_docker_sees_what_its_files_copy() -> None:

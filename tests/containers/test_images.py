@@ -21,7 +21,7 @@ from lading.wait import Deadline
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, STEPS_TRAIN = step_images()
-COMPRESSED_MB = 120
+COMPRESSED_MB = 90
 pytestmark = [pytest.mark.images, pytest.mark.timeout(600)]
 
 

@@ -39,6 +39,19 @@ def test_what_no_server_loads_goes(tmp_path: Path) -> None:
     assert files(tmp_path) == kept
 
 
+def test_what_no_step_loads_goes(tmp_path: Path) -> None:
+    kept = {"google/cloud/aiplatform_v1/services/job_service/client.py", "tensorflow/python/pywrap.so",
+            "tensorflow/__init__.py", "numpy/testing/__init__.py", "kfp/dsl/executor_main.py"}  # fmt: skip
+    gone = {"bin/kfp", "google/cloud/aiplatform/models.py", "google/cloud/aiplatform_v1beta1/types/job.py",
+            "vertexai/__init__.py", "agentplatform/__init__.py", "tensorflow/include/eigen.h", "clang/native/x.so",
+            "numpy/__init__.pyi"}  # fmt: skip
+    write(tmp_path, *kept, *gone, content="")
+    done = run("step-libraries", tmp_path)
+    assert not done.returncode, done.stderr
+    assert {name for name in files(tmp_path) if not name.endswith(".pyc")} == kept
+    assert sum(name.endswith(".pyc") for name in files(tmp_path)) == 4
+
+
 def test_a_library_without_symbols_is_smaller_and_loads(tmp_path: Path) -> None:
     """Of httptools, whose wheel has debugging information."""
     (origin,) = (Path(httptools.__file__).parent / "parser").glob("parser.*.so")

@@ -57,7 +57,7 @@ def bases(folder: Path, checkout: Path, debian: str) -> dict[str, str]:
     """The places of the assembled bases, by engine."""
     places = {engine: f"oci:{folder}/images:{engine}" for engine in ENGINES}
     for engine, place in places.items():
-        assembled(checkout, "serving", engine, "--base", debian, "--to", place)
+        assembled(checkout, f"serving-{engine}", "--base", debian, "--to", place)
     return places
 
 
@@ -259,7 +259,7 @@ def test_make_assembles_the_same_image_where_docker_does_not_answer(
 ) -> None:
     """The same base and libraries; lading may have changed meanwhile."""
     environ = {**os.environ, "DOCKER_HOST": "unix:///nonexistent.sock"}
-    settings = ("ENGINES=litert", "REVISION=", f"SERVING_BASE={debian}", f"LAYOUT={tmp_path}/images")
+    settings = ("STEPS=", "ENGINES=litert", "REVISION=", f"SERVING_BASE={debian}", f"LAYOUT={tmp_path}/images")
     assert "No Docker daemon answers" in ran(run("make", "images", *settings, cwd=ROOT, env=environ))
     made, _ = manifest_of(f"oci:{tmp_path}/images:serving-litert")
     expected, _ = manifest_of(bases["litert"])
@@ -274,7 +274,7 @@ def test_an_image_for_another_processor_is_assembled_here(checkout: Path, tmp_pa
     write_base(tmp_path / "base", files, architecture="arm64")
     place = f"oci:{tmp_path}/image:arm64"
     base = f"oci:{tmp_path}/base"
-    assembled(checkout, "serving", "litert", "--base", base, "--to", place, "--platform", "linux/arm64")
+    assembled(checkout, "serving-litert", "--base", base, "--to", place, "--platform", "linux/arm64")
     _, config = manifest_of(place)
     assert (config["os"], config["architecture"]) == ("linux", "arm64")
     root = unpacked(place, tmp_path / "unpacked")

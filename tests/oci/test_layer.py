@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lading.errors import InvalidInput, InvalidModel, StorageError
+from lading.errors import InvalidInput, InvalidModel, NotFound, StorageError
 from lading.oci.layer import Entry, Layer, plan_entries, plan_layer, unpack
 
 
@@ -166,6 +166,12 @@ def test_a_layer_of_single_files() -> None:
         plan_entries([Entry("a", b"1"), Entry("/a", b"2")])
 
 
+def test_a_directory_for_everybody(tmp_path: Path) -> None:
+    (tmp_path / "layer").write_bytes(content(plan_entries([Entry("/gcs", None, shared=True), Entry("etc/x", b"")])))
+    with tarfile.open(tmp_path / "layer") as tar:
+        assert {entry.name: entry.mode for entry in tar} == {"etc": 0o755, "etc/x": 0o644, "gcs": 0o1777}
+
+
 def rewrite(file: Path) -> None:
     stat = file.stat()
     file.write_bytes(b"other" + file.read_bytes()[5:])
@@ -196,6 +202,20 @@ def test_files_that_change_meanwhile_are_noticed(
 def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match="expected a directory to package"):
         plan_layer(tmp_path / "nothing", "m")
+
+
+def test_planning_ends_when_something_else_fails(tmp_path: Path) -> None:
+    (tmp_path / "weights").touch()
+    os.truncate(tmp_path / "weights", 1 << 40)  # would take an hour
+    calls: list[int] = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise NotFound("no such base")
+
+    with pytest.raises(NotFound, match="no such base"):
+        plan_layer(tmp_path, "m", check=check)
 
 
 LARGE = """
