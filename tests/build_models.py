@@ -227,7 +227,26 @@ def build_half_plus_two(directory: Path) -> None:
         builder.save()
 
 
+class Fixed(tf.Module):
+    """A signature for four rows a call; the others are not for batches."""
+
+    @tf.function(input_signature=[tf.TensorSpec([4, 2], tf.float32, name="x")])
+    def four(self, x):
+        return {"sum": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    def total(self, x):
+        return {"sum": tf.reduce_sum(x)}
+
+
+def build_fixed(directory: Path) -> None:
+    """Models whose batch axis is not free."""
+    module = Fixed()
+    tf.saved_model.save(module, str(directory), {"serving_default": module.four, "total": module.total})
+
+
 if __name__ == "__main__":
+    build_fixed(Path(sys.argv[1]) / "fixed")
     build_mlp(Path(sys.argv[1]) / "mlp")
     build_mixed(Path(sys.argv[1]) / "mixed")
     build_scale(Path(sys.argv[1]) / "scale")

@@ -70,6 +70,12 @@ def examples_model(saved_models: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def fixed_model(saved_models: Path) -> Path:
+    """``x`` float32 [4, 2] to ``sum`` [4]; and ``total``, whose output has no batch axis. Do not alter."""
+    return saved_models / "fixed"
+
+
+@pytest.fixture(scope="session")
 def half_plus_two_model(saved_models: Path) -> Path:
     """TensorFlow Serving's toy model: y = x / 2 + 2, and signatures that take examples. Do not alter."""
     return saved_models / "half_plus_two"

@@ -1,8 +1,10 @@
 """Whole runs on this machine: what comes out, what is bad, and what a killed run leaves and finishes."""
 
+import base64
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tf_record_files import example
 
 from lading.batch.job import BatchJob
 from lading.batch.model import OpenModel, open_model
@@ -102,6 +105,43 @@ def test_a_count_ends_the_run_and_a_higher_one_goes_on(mlp: OpenModel, tmp_path:
     assert [len(rows_of(tmp_path / "out" / name)) for name in ("a.jsonl", "b.jsonl", "c.jsonl")] == [40, 0, 40]
 
 
+def test_a_row_that_the_graph_refuses_costs_only_itself(examples_model: Path, tmp_path: Path) -> None:
+    records = [example(x=[float(row)]) for row in range(50)]
+    for row in (0, 7, 33):
+        records[row] = b"\xff\xff no example"
+    lines = [json.dumps({"b64": base64.b64encode(record).decode()}) for record in records]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    with open_model(str(examples_model), environ={}) as opened:
+        report = run(opened, tmp_path / "in.jsonl", tmp_path / "out", signature="regress", batch_size=16)
+        assert report.passed
+        assert (report.rows, report.bad_rows) == (50, 3)
+        assert rows_of(tmp_path / "out/in.jsonl") == [2.0 * row for row in range(50) if row not in (0, 7, 33)]
+        errors = rows_of(Path(report.errors))
+        assert [error["row"] for error in errors] == [1, 8, 34]  # type: ignore[index]
+        assert errors[0]["text"] == lines[0]  # type: ignore[index]
+
+
+def test_a_prediction_that_cannot_be_written_is_a_bad_row(examples_model: Path, tmp_path: Path) -> None:
+    line = json.dumps({"b64": base64.b64encode(example(x=[1.0])).decode()})
+    (tmp_path / "in.jsonl").write_text(f"{line}\n{line}\n")
+    with open_model(str(examples_model), environ={}) as opened:
+        report = run(opened, tmp_path / "in.jsonl", tmp_path / "out", signature="labels")
+    assert not report.passed
+    assert report.bad_rows == 2
+    (reason,) = report.reasons
+    assert "UTF-8" in reason
+
+
+def test_a_signature_for_a_fixed_number_of_rows_is_fed_so_many(fixed_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(f"[{row}, 0.5]\n" for row in range(10)))
+    with open_model(str(fixed_model), environ={}) as opened:
+        report = run(opened, tmp_path / "in.jsonl", tmp_path / "out")
+        assert (report.passed, report.batch_size) == (True, 4)
+        assert rows_of(tmp_path / "out/in.jsonl") == [row + 0.5 for row in range(10)]
+        with pytest.raises(InvalidInput, match=r'"total" is not one for batches: for 10 rows .* the shape \[\]'):
+            run(opened, tmp_path / "in.jsonl", tmp_path / "other", signature="total")
+
+
 def test_a_complete_run_is_not_done_again(mlp: OpenModel, tmp_path: Path) -> None:
     write_images(tmp_path / "in.jsonl", 10)
     run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
@@ -122,6 +162,21 @@ def test_a_complete_run_makes_room_for_another(mlp: OpenModel, tmp_path: Path) -
     report = run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
     assert (report.rows, report.resumed) == (12, False)
     assert len(rows_of(tmp_path / "out/in.jsonl")) == 12
+
+
+def test_the_model_of_an_image_is_the_same_model(mlp: OpenModel, mlp_model: Path, tmp_path: Path) -> None:
+    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    words = [sys.executable, "-m", "lading", "package", str(mlp_model), "--to", "lading.local/digits"]
+    packaged = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    (image,) = re.findall(r"lading\.local/digits@sha256:[0-9a-f]{64}", packaged.stdout)[:1]
+    with open_model(image, environ=environ) as opened:
+        assert opened.digest == mlp.digest
+        assert list(opened.model.signatures) == list(mlp.model.signatures)
+    with (
+        pytest.raises(InvalidInput, match="lading.local/digits:latest"),
+        open_model("lading.local/digits:latest", environ=environ),
+    ):
+        pass
 
 
 def test_without_notes_nothing_but_predictions_is_left(mlp: OpenModel, tmp_path: Path) -> None:
