@@ -1,6 +1,6 @@
 """One connection of HTTP/1.1: bytes from a socket become requests. The parser is httptools' (llhttp).
 
-Why not a web framework's server: docs/design.md, section 7. Here a request whose body has arrived is answered in the
+Why not a web framework's server: docs/design.md, section 8. Here a request whose body has arrived is answered in the
 call that read it from the socket.
 
 Source: RFC 9110 and 9112. Not HTTP/2: the only platform that would speak it to a container (Cloud Run, when told to)
@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
     """A connection; requests that come without waiting for answers are answered one after the other."""
 
     __slots__ = (
-        *("_active", "_fields", "_head_bytes", "_last", "_listener", "_parser", "_queue", "_receiving"),
+        *("_active", "_fields", "_head_bytes", "_last", "_listener", "_parser", "_queue", "_receiving", "_room"),
         *("_transport", "_url", "since", "stalled_since"),
     )
 
@@ -54,6 +54,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._last = False
         """Whether nothing is read any more."""
+        self._room: asyncio.Future[None] | None = None
+        """Set when the client takes more of a body that is sent in pieces."""
         self.since = time.monotonic()
         """When it last began to wait: for a request, or for the rest of one."""
         self.stalled_since = 0.0
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
             if exchange is not None and not exchange.is_complete:
                 exchange.end(gone=True)
         self._queue.clear()
+        self._wake()
         self._listener.closed(self)
 
     def eof_received(self) -> bool:
@@ -159,6 +162,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client takes it again."""
         self.stalled_since = 0.0
+        self._wake()
         self._next()
 
     def begin_reading(self, exchange: Exchange) -> None:
@@ -197,6 +201,34 @@ class Connection(asyncio.Protocol):
             self._last = True
             self._transport.close()
 
+    def begin_body(self, exchange: Exchange, answer: Answer) -> bool:
+        """Send the head of an answer whose body comes in pieces; False if nobody is there any more."""
+        if exchange is not self._active or self._transport.is_closing():
+            return False
+        self._last = True
+        self._transport.write(self._listener.heads.begin(answer, version=exchange.version))
+        return True
+
+    async def send_piece(self, exchange: Exchange, piece: bytes) -> bool:
+        """Send a piece when the client has taken most of those before; False if nobody is there any more."""
+        while self.stalled_since and not self._transport.is_closing():
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+        if self._transport.is_closing():
+            return False
+        self._transport.write(piece if exchange.version == "1.0" else b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
+    def end_body(self, exchange: Exchange, *, is_whole: bool) -> None:
+        """Close behind the last piece; break the connection if the body is not whole."""
+        self._active = None
+        if not is_whole:
+            self._transport.abort()
+            return
+        if exchange.version != "1.0":
+            self._transport.write(b"0\r\n\r\n")
+        self._transport.close()
+
     def close_if_idle(self) -> None:
         """Close, unless a request is being read or answered."""
         if self._active is None and not self._queue and self._receiving is None:
@@ -218,6 +250,10 @@ class Connection(asyncio.Protocol):
             answer = refusal(Code.DEADLINE_EXCEEDED, "the request did not arrive in time")
             answer.status = REQUEST_TIMEOUT
             self._refuse(answer)
+
+    def _wake(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     def _wants_upgrade(self) -> bool:
         """Whether the request asks for another protocol; Java's client does so with each request."""
