@@ -1,6 +1,7 @@
 """``lading serve``: serves SavedModels over HTTP and gRPC until it is told to stop."""
 
 import argparse
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     # Read by TensorFlow's C library when it is loaded: errors only, unless the user chose. It would warn of each bad
     # request.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    gc.disable()  # until it listens: what imports make is no garbage, and looking for some takes time
     from lading.serving import ServeConfig
     from lading.serving import run as serve
 

@@ -7,97 +7,33 @@ for the others, so that a lone request pays nothing for batching but a lock.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from lading.errors import InvalidInput, Overloaded
+from lading.errors import Overloaded
+from lading.predict.batches import Array, Call, Part, Queue, common_rows, joined, may_batch
+from lading.predict.batching_config import BatchingConfig
 from lading.predict.cpus import available_cpus
 from lading.predict.model import Engine
 from lading.predict.signature import Signature
 
-Array = npt.NDArray[Any]
+__all__ = ["BatchMonitor", "BatchingConfig", "BatchingEngine"]
 
 
-@dataclass(frozen=True)
-class BatchingConfig:
-    """How requests are put together. Names and defaults: TensorFlow Serving's BatchingParameters.
+class BatchMonitor(Protocol):
+    """What is told of batches. Its methods are called from several threads."""
 
-    Raises:
-        InvalidInput: values that contradict each other, all in one message.
-    """
+    def queued(self, rows: int, inputs: int) -> None:
+        """A request of so many rows in so many inputs waits for a batch."""
 
-    max_batch_size: int = 1000
-    """Most rows of a batch. A request of more rows runs alone."""
-    batch_timeout_micros: int = 0
-    """How long the oldest request waits for others while a thread is free. 0: only while none is free."""
-    max_enqueued_batches: int = 10
-    """So many batches' rows of one signature may wait; past it requests are refused."""
-    num_batch_threads: int = 0
-    """Most batches at once. 0: as many as there are processors."""
-    allowed_batch_sizes: tuple[int, ...] = ()
-    """Ascending, the last is ``max_batch_size``; batches are padded to one of these."""
-    pad_variable_length_inputs: bool = False
-    """Whether inputs that differ in other dimensions than the first are padded to the longest."""
+    def ran(self, size: int, padding: int, waited_seconds: Sequence[float]) -> None:
+        """A batch has run, whether or not it failed.
 
-    def __post_init__(self) -> None:
-        problems = []
-        for name, least in (("max_batch_size", 1), ("max_enqueued_batches", 1), ("num_batch_threads", 0)):
-            if getattr(self, name) < least:
-                problems.append(f"{name} is {getattr(self, name)}, expected {least} or more")
-        if self.batch_timeout_micros < 0:
-            problems.append(f"batch_timeout_micros is {self.batch_timeout_micros}, expected 0 or more")
-        sizes = self.allowed_batch_sizes
-        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != self.max_batch_size):
-            problems.append(
-                f"allowed_batch_sizes are {list(sizes)}, expected ascending sizes of which the last is max_batch_size "
-                f"({self.max_batch_size})"
-            )
-        if problems:
-            raise InvalidInput("batching parameters: " + "; ".join(problems))
-
-
-class _Call:
-    """One request, from its place in a queue to its answer."""
-
-    __slots__ = ("arrays", "due", "has_slot", "is_done", "queued", "result", "rows", "turn")
-
-    def __init__(self, arrays: Sequence[Array], rows: int, *, timeout: float) -> None:
-        self.arrays, self.rows = arrays, rows
-        self.turn: threading.Condition | None = None
-        """Made by the first sleep, which few requests need when there is little to do."""
-        self.queued = time.monotonic()
-        self.due = self.queued + timeout
-        self.has_slot = False
-        """Whether a batch that ended has left its slot to this request."""
-        self.is_done = False
-        self.result: list[Array] | None = None
-        """None, when done: it is to run alone."""
-
-    def wake(self) -> None:
-        if self.turn:
-            self.turn.notify()
-
-    def sleep(self, lock: threading.Lock, seconds: float | None) -> None:
-        self.turn = self.turn or threading.Condition(lock)
-        self.turn.wait(seconds)
-
-
-class _Queue:
-    """Requests that may share a batch, in order."""
-
-    __slots__ = ("calls", "rows")
-
-    def __init__(self) -> None:
-        self.calls: deque[_Call] = deque()
-        self.rows = 0
-
-    def leads(self, call: _Call) -> bool:
-        return bool(self.calls) and self.calls[0] is call
+        Args:
+            size: Its rows with those of padding.
+            padding: The latter.
+            waited_seconds: How long each of its requests had waited.
+        """
 
 
 class BatchingEngine:
@@ -107,30 +43,40 @@ class BatchingEngine:
     of the outputs (which are views of the batch's). When a batch fails, each of its requests runs alone, so that one
     bad request fails alone. Requests also run alone, as if there were no batching, if they have no rows in common (an
     input without dimensions, or different first dimensions), have more than ``max_batch_size`` rows, or are for a
-    signature that declares a fixed first dimension or whose outputs turn out to have another one than its inputs.
+    signature that declares a fixed first dimension or whose outputs turn out to have another one than its inputs. With
+    ``enable_large_batch_splitting`` a request may be computed in several batches, and no call of the engine has more
+    than ``max_execution_batch_size`` rows unless the rows of its answer do not fit together otherwise.
 
     Args:
         engine: What computes; ``close`` closes it too.
         config: When a batch is full, and how long it waits.
         on_batch: Called after each batch with its rows, without padding, and the seconds that its oldest request
             waited; not for requests that run alone.
+        monitor: Is told more of each batch, and of each request that waits for one.
     """
 
     def __init__(
-        self, engine: Engine, config: BatchingConfig, *, on_batch: Callable[[int, float], None] | None = None
+        self,
+        engine: Engine,
+        config: BatchingConfig,
+        *,
+        on_batch: Callable[[int, float], None] | None = None,
+        monitor: BatchMonitor | None = None,
     ) -> None:
         self.signatures: Mapping[str, Signature] = engine.signatures
         self._engine = engine
         self._config = config
         self._on_batch = on_batch
+        self._monitor = monitor
         self._timeout = config.batch_timeout_micros / 1e6
-        self._capacity = config.max_enqueued_batches * config.max_batch_size
-        self._alone = {name for name, signature in engine.signatures.items() if not _may_batch(signature)}
+        self._largest = config.largest_batch
+        self._capacity = config.max_enqueued_batches * self._largest
+        self._alone = {name for name, signature in engine.signatures.items() if not may_batch(signature)}
         self._lock = threading.Lock()
         self._free = config.num_batch_threads or available_cpus()
         """Slots: so many more batches may run now."""
-        self._queues: dict[Hashable, _Queue] = {}
-        """None is empty. Only the first request of a queue takes from it."""
+        self._queues: dict[Hashable, Queue] = {}
+        """None is empty. Only the leader of a queue, or who was left a slot, takes from it."""
         self._waiting_rows: dict[str, int] = dict.fromkeys(engine.signatures, 0)
 
     def run(self, signature: str, arrays: Sequence[Array]) -> list[Array]:
@@ -141,19 +87,20 @@ class BatchingEngine:
         """
         rows = self._rows(signature, arrays)
         if rows is None:
-            return self._engine.run(signature, arrays)
-        call = _Call(arrays, rows, timeout=self._timeout)
-        with self._lock:
-            batch = self._wait(signature, self._key(signature, arrays), call)
-        if batch:
-            queued_seconds = time.monotonic() - batch[0].queued
+            return self._run_alone(signature, arrays)
+        call = Call(signature, arrays, rows, key=self._key(signature, arrays), timeout=self._timeout)
+        self._enqueue(call)
+        if self._monitor:
+            self._monitor.queued(rows, len(arrays))
+        while batch := self._wait(call):
+            waits = [time.monotonic() - part.call.queued for part in batch]
             try:
-                self._run_batch(signature, batch)
+                self._run_batch(call, batch)
             finally:
                 self._finish(batch)  # also after an error: the others then run alone
-            if self._on_batch:
-                self._on_batch(sum(each.rows for each in batch), queued_seconds)
-        return self._engine.run(signature, arrays) if call.result is None else call.result
+            self._tell(batch, waits)
+        result = call.result()
+        return self._run_alone(signature, arrays) if result is None else result
 
     def close(self) -> None:
         """Close the engine; nothing runs any more."""
@@ -161,12 +108,10 @@ class BatchingEngine:
 
     def _rows(self, signature: str, arrays: Sequence[Array]) -> int | None:
         """The rows of a request; None if it is to run alone."""
-        if signature in self._alone or signature not in self.signatures or not all(array.ndim for array in arrays):
+        if signature in self._alone or signature not in self.signatures:
             return None
-        rows: int = arrays[0].shape[0]
-        if not 0 < rows <= self._config.max_batch_size or any(array.shape[0] != rows for array in arrays):
-            return None
-        return rows
+        rows = common_rows(arrays)
+        return rows if rows and rows <= min(self._config.max_batch_size, self._capacity) else None
 
     def _key(self, signature: str, arrays: Sequence[Array]) -> Hashable:
         """What requests have to agree in."""
@@ -174,114 +119,145 @@ class BatchingEngine:
             return signature, *((array.dtype, array.ndim) for array in arrays)
         return signature, *((array.dtype, array.shape[1:]) for array in arrays)
 
-    def _wait(self, signature: str, key: Hashable, call: _Call) -> list[_Call]:
-        """Queue a request; its batch if it is the one to run it, nothing when another has run it. Holds the lock.
+    def _enqueue(self, call: Call) -> None:
+        with self._lock:
+            waiting = self._waiting_rows[call.signature]
+            if waiting + call.rows > self._capacity:
+                raise Overloaded(
+                    f'{waiting} rows are waiting for the signature "{call.signature}", and '
+                    f"max_enqueued_batches x the largest batch is {self._capacity}: try again later"
+                )
+            queue = self._queues.setdefault(call.key, Queue())
+            queue.add(call)
+            self._waiting_rows[call.signature] += call.rows
+            if queue.rows >= self._largest:
+                queue.wake()
 
-        Nobody sleeps through their turn: the first of a queue is woken when the queue is full, when it becomes the
-        first, and when a slot is left to it; else it looks again by itself when it is due.
+    def _wait(self, call: Call) -> list[Part]:
+        """The next batch that the thread of a request is to run; nothing when all of its rows have been run.
+
+        Nobody sleeps through their turn: the leader of a queue is woken when the queue is full, when it becomes the
+        leader, and when a slot is left to it; else it looks again by itself when the first request is due.
         """
-        if self._waiting_rows[signature] + call.rows > self._capacity:
-            raise Overloaded(
-                f'{self._waiting_rows[signature]} rows are waiting for the signature "{signature}", and '
-                f"max_enqueued_batches x max_batch_size is {self._capacity}: try again later"
-            )
-        queue = self._queues.setdefault(key, _Queue())
-        queue.calls.append(call)
-        queue.rows += call.rows
-        self._waiting_rows[signature] += call.rows
-        if queue.rows >= self._config.max_batch_size:
-            queue.calls[0].wake()
-        while not call.is_done:
-            seconds = None
-            if queue.leads(call):
-                now = time.monotonic()
-                if call.has_slot or (self._free and self._is_ripe(queue, now)):
-                    self._free -= 0 if call.has_slot else 1
-                    return self._take(signature, key)
-                # Past its time it waits for a slot.
-                seconds = call.due - now if call.due > now else None
-            call.sleep(self._lock, seconds)
+        with self._lock:
+            call.is_busy = False
+            while not call.is_done:
+                if call.has_slot and not call.left:
+                    self._pass_on(call)
+                seconds = None
+                if call.left:
+                    queue = self._queues[call.key]
+                    now = time.monotonic()
+                    leads = queue.leader() is call
+                    if call.has_slot or (leads and self._free and self._is_ripe(queue, now)):
+                        self._free -= 0 if call.has_slot else 1
+                        call.has_slot, call.is_busy = False, True
+                        return self._take(call.key, call.signature)
+                    # Past its time it waits for a slot.
+                    due = queue.calls[0].due
+                    seconds = due - now if leads and due > now else None
+                call.sleep(self._lock, seconds)
+            if call.has_slot:
+                self._pass_on(call)
         return []
 
-    def _is_ripe(self, queue: _Queue, now: float) -> bool:
-        return queue.rows >= self._config.max_batch_size or queue.calls[0].due <= now
+    def _is_ripe(self, queue: Queue, now: float) -> bool:
+        return queue.rows >= self._largest or queue.calls[0].due <= now
 
-    def _take(self, signature: str, key: Hashable) -> list[_Call]:
+    def _take(self, key: Hashable, signature: str) -> list[Part]:
         """The next batch of a queue, which is not empty. Holds the lock."""
         queue = self._queues[key]
-        batch: list[_Call] = []
-        rows = 0
-        while queue.calls and rows + queue.calls[0].rows <= self._config.max_batch_size:
-            batch.append(queue.calls.popleft())
-            rows += batch[-1].rows
-        queue.rows -= rows
-        self._waiting_rows[signature] -= rows
+        batch = queue.take(self._largest, split=self._config.enable_large_batch_splitting)
+        self._waiting_rows[signature] -= sum(part.rows for part in batch)
         if queue.calls:
-            queue.calls[0].wake()
+            queue.wake()
         else:
             del self._queues[key]
         return batch
 
-    def _finish(self, batch: Sequence[_Call]) -> None:
+    def _finish(self, batch: Sequence[Part]) -> None:
         """Wake the requests of a batch, and leave its slot to the request that has been due for longest."""
         with self._lock:
-            for call in batch:
-                call.is_done = True
+            for part in batch:
+                call = part.call
+                call.running -= 1
+                if part.start not in call.outputs:
+                    call.failed = True
+                    self._drop(call)
                 call.wake()
-            now = time.monotonic()
-            ripe = [queue.calls[0] for queue in self._queues.values() if self._is_ripe(queue, now)]
-            heir = min((call for call in ripe if not call.has_slot), key=lambda call: call.due, default=None)
-            if heir is None:
-                self._free += 1
-            else:
-                heir.has_slot = True
-                heir.wake()
+            self._leave_slot()
 
-    def _run_batch(self, signature: str, batch: Sequence[_Call]) -> None:
+    def _drop(self, call: Call) -> None:
+        """Take what no batch has taken yet of a request that failed. Holds the lock."""
+        if call.left:
+            queue = self._queues[call.key]
+            self._waiting_rows[call.signature] -= queue.drop(call)
+            if queue.calls:
+                queue.wake()
+            else:
+                del self._queues[call.key]
+
+    def _pass_on(self, call: Call) -> None:
+        """Give up the slot that was left to a request whose rows others have taken since. Holds the lock."""
+        call.has_slot = False
+        self._leave_slot()
+
+    def _leave_slot(self) -> None:
+        now = time.monotonic()
+        leaders = [queue.leader() for queue in self._queues.values() if self._is_ripe(queue, now)]
+        ready = [call for call in leaders if call is not None and not call.has_slot]
+        heir = min(ready, key=lambda call: call.due, default=None)
+        if heir is None:
+            self._free += 1
+        else:
+            heir.has_slot = True
+            heir.wake()
+
+    def _size(self, rows: int) -> int:
+        """The rows of a batch with padding."""
+        return next((size for size in self._config.allowed_batch_sizes if size >= rows), rows)
+
+    def _run_batch(self, own: Call, batch: Sequence[Part]) -> None:
         """Give each request its result, or leave it without one, to be run alone."""
-        rows = sum(call.rows for call in batch)
-        size = next((size for size in self._config.allowed_batch_sizes if size >= rows), rows)
-        if len(batch) == 1 and size == rows:
-            batch[0].result = self._engine.run(signature, batch[0].arrays)
+        rows = sum(part.rows for part in batch)
+        size = self._size(rows)
+        if len(batch) == 1 and size == rows and batch[0].is_all_of(own):
+            own.outputs[0] = self._engine.run(own.signature, own.arrays)
             return
-        arrays = _joined([call.arrays for call in batch], padding=size - rows)
+        arrays = joined([part.arrays for part in batch], padding=size - rows)
         try:
-            outputs = self._engine.run(signature, arrays)
+            outputs = self._engine.run(own.signature, arrays)
         except Exception:  # whatever it is, each request meets it, or does not, by itself
             return
-        if any(output.ndim == 0 or output.shape[0] != size for output in outputs):
-            self._alone.add(signature)
+        if common_rows(outputs) != size:
+            self._alone.add(own.signature)
             return
         start = 0
-        for call in batch:
-            call.result = [output[start : start + call.rows] for output in outputs]
-            start += call.rows
+        for part in batch:
+            part.call.outputs[part.start] = [output[start : start + part.rows] for output in outputs]
+            start += part.rows
 
+    def _run_alone(self, signature: str, arrays: Sequence[Array]) -> list[Array]:
+        """Run a request by itself; one of more rows than a batch may have in several calls, if it can be split."""
+        rows = common_rows(arrays)
+        can_split = self._config.enable_large_batch_splitting and signature in self.signatures
+        if can_split and rows is not None and rows > self._largest and signature not in self._alone:
+            call = Call(signature, arrays, rows, key=None, timeout=0)
+            while call.left:
+                part = call.take(min(call.left, self._largest))
+                call.outputs[part.start] = self._engine.run(signature, part.arrays)
+                if common_rows(call.outputs[part.start]) != part.rows:
+                    self._alone.add(signature)
+                    return self._engine.run(signature, arrays)
+            result = call.result()
+            if result is not None:
+                return result
+        return self._engine.run(signature, arrays)
 
-def _may_batch(signature: Signature) -> bool:
-    """Whether every declared shape allows for a first dimension that varies, the same for all."""
-    specs = [*signature.inputs.values(), *signature.outputs.values()]
-    return bool(signature.inputs) and all(spec.shape is None or spec.shape[:1] == (None,) for spec in specs)
-
-
-def _joined(requests: Sequence[Sequence[Array]], *, padding: int) -> list[Array]:
-    """The arrays of several requests below each other, and the last row again so many times."""
-    joined = []
-    for arrays in zip(*requests, strict=True):
-        parts = _same_shapes(arrays)
-        joined.append(np.concatenate([*parts, *[parts[-1][-1:]] * padding]))
-    return joined
-
-
-def _same_shapes(arrays: Sequence[Array]) -> list[Array]:
-    """Arrays of one rank, those that are smaller filled up with their own first element, as TensorFlow Serving does."""
-    inner = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
-    filled = []
-    for array in arrays:
-        if array.shape[1:] != inner:
-            whole = np.empty((array.shape[0], *inner), array.dtype)
-            whole[...] = array.flat[0] if array.size else whole.dtype.type()
-            whole[tuple(slice(size) for size in array.shape)] = array
-            array = whole
-        filled.append(array)
-    return filled
+    def _tell(self, batch: Sequence[Part], waits: Sequence[float]) -> None:
+        rows = sum(part.rows for part in batch)
+        if self._on_batch:
+            self._on_batch(rows, waits[0])
+        if self._monitor:
+            size = self._size(rows)
+            self._monitor.ran(size, size - rows, waits)

@@ -37,14 +37,14 @@ def classify(model: Model, examples: Sequence[bytes], *, signature: str = "") ->
     """
     found = find(model, signature)
     check_classify(found)
-    return classes_of(found, _run(model, examples, found), len(examples))
+    return classes_of(found, model.predict(inputs_of(examples), signature=found.name), len(examples))
 
 
 def regress(model: Model, examples: Sequence[bytes], *, signature: str = "") -> list[float]:
     """One value for each example; arguments and errors as in ``classify``."""
     found = find(model, signature)
     check_regress(found)
-    return values_of(found, _run(model, examples, found), len(examples))
+    return values_of(found, model.predict(inputs_of(examples), signature=found.name), len(examples))
 
 
 def find(model: Model, signature: str) -> Signature:
@@ -86,6 +86,19 @@ def check_regress(signature: Signature) -> None:
         raise InvalidInstance("Expected one output Tensor.")
     if OUTPUTS not in signature.outputs:
         raise InvalidInstance(f"No regression outputs found in SignatureDef: {_describe(signature)}")
+
+
+def inputs_of(examples: Sequence[bytes]) -> dict[str, Array]:
+    """The input of a signature that classifies or regresses.
+
+    Raises:
+        InvalidInstance: there are no examples.
+    """
+    if not examples:
+        raise InvalidInstance("Input is empty.")
+    array = np.empty(len(examples), object)
+    array[:] = examples
+    return {INPUTS: array}
 
 
 def classes_of(signature: Signature, outputs: Mapping[str, Array], count: int) -> list[list[tuple[bytes, float]]]:
@@ -137,14 +150,6 @@ def _check_input(signature: Signature, what: str) -> None:
         raise InvalidInstance("Expected one input Tensor.")
     if INPUTS not in signature.inputs:
         raise InvalidInstance(f"No {what} inputs found in SignatureDef: {_describe(signature)}")
-
-
-def _run(model: Model, examples: Sequence[bytes], signature: Signature) -> dict[str, Array]:
-    if not examples:
-        raise InvalidInstance("Input is empty.")
-    array = np.empty(len(examples), object)
-    array[:] = examples
-    return model.predict({INPUTS: array}, signature=signature.name)
 
 
 def _describe(signature: Signature) -> str:

@@ -100,12 +100,12 @@ def encode(outputs: Mapping[str, Array], *, rows: bool, strict: bool = False) ->
     Args:
         outputs: As the model gave them; at least one.
         rows: True for ``predictions`` (one element for each index of axis 0), False for ``outputs``.
-        strict: NaN and infinity are written as null; else as ``NaN`` and ``Infinity``, which is not JSON but is what
-            TensorFlow Serving writes.
+        strict: NaN and infinity are written as null, and strings that are not UTF-8 are refused; else they are written
+            as ``NaN`` and ``Infinity``, and as the bytes that they are, which is no JSON but what TensorFlow Serving
+            writes.
 
     Raises:
-        InvalidInstance: outputs without a common axis 0 in row form, of a type that JSON cannot carry, or strings that
-            are not UTF-8.
+        InvalidInstance: outputs without a common axis 0 in row form, or of a type that JSON cannot carry.
     """
     if rows:
         _check_batch(outputs)
@@ -116,7 +116,7 @@ def encode(outputs: Mapping[str, Array], *, rows: bool, strict: bool = False) ->
         body = orjson.dumps(_answer(shown, rows=rows), option=orjson.OPT_SERIALIZE_NUMPY)
         if strict or b"null" not in body:
             return body
-    shown = {name: to_lists(array, name) for name, array in outputs.items()}
+    shown = {name: to_lists(array, name, raw=not strict) for name, array in outputs.items()}
     return orjson.dumps(_answer(shown, rows=rows)) if strict else dumps(_answer(shown, rows=rows))
 
 
@@ -132,8 +132,8 @@ def _answer(shown: Mapping[str, Any], *, rows: bool) -> dict[str, Any]:
 
 
 def dumps(value: Any) -> bytes:
-    """JSON as TensorFlow Serving writes it: with ``NaN`` and ``Infinity``."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON as TensorFlow Serving writes it: with ``NaN`` and ``Infinity``, and what is not UTF-8 as it is."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogateescape")
 
 
 def _wrong(document: Document, what: str) -> InvalidInstance:

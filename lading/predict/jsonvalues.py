@@ -82,17 +82,23 @@ def to_array(value: Any, spec: TensorSpec) -> Array:
         raise _misfit(value, spec, shape, 0) from error
 
 
-def to_lists(array: Array, name: str) -> Any:
+def to_lists(array: Array, name: str, *, raw: bool = False) -> Any:
     """The JSON form of an output: nested lists; strings as text, or ``{"b64": …}`` if the name ends in ``_bytes``.
 
     Numbers become what ``json`` prints shortest for their own precision: 0.1 stays 0.1 for float32.
+
+    Args:
+        array: The output.
+        name: Its name.
+        raw: Whether strings that are not UTF-8 become text with "surrogateescape", of which the bytes can be made
+            again; else they are refused.
 
     Raises:
         InvalidInstance: complex numbers have no JSON form; a string is not UTF-8.
     """
     if array.dtype.kind == "O":
         flat = np.empty(array.size, object)
-        flat[:] = [_text(item, name) for item in array.ravel().tolist()]
+        flat[:] = [_text(item, name, raw=raw) for item in array.ravel().tolist()]
         return flat.reshape(array.shape).tolist()
     if array.dtype.kind == "c":
         raise InvalidInstance(f"Failed to write JSON value for tensor type: {array.dtype}")
@@ -260,11 +266,11 @@ def _json_type(value: Any) -> str:
     return _JSON_TYPES.get(type(value), "Number")
 
 
-def _text(item: bytes, name: str) -> Any:
+def _text(item: bytes, name: str, *, raw: bool) -> Any:
     if name.endswith("_bytes"):
         return {"b64": base64.b64encode(item).decode()}
     try:
-        return item.decode()
+        return item.decode(errors="surrogateescape" if raw else "strict")
     except UnicodeDecodeError as error:
         raise InvalidInstance(
             f'output "{name}" holds bytes that are not UTF-8, which JSON cannot carry: '

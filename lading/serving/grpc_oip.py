@@ -100,7 +100,7 @@ def _infer(served: Served, request: Any) -> Any:
     parameter = request.parameters.get(oip.SIGNATURE_PARAMETER, None)
     chosen = parameter and getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
     signature = oip.choose_signature(chosen, served.model.signatures)
-    outputs = served.model.predict(_inputs(request), signature=signature.name)
+    outputs = served.predict(_inputs(request), signature=signature.name)
     outputs = oip.choose_outputs(outputs, [output.name for output in request.outputs])
     response = message("inference.ModelInferResponse")(
         model_name=served.name, model_version=str(served.version), id=request.id

@@ -12,6 +12,7 @@ from lading.predict import Signature, TensorSpec, classify, tensor_protos
 from lading.predict.examples import examples_from_input
 from lading.predict.protos import message
 from lading.predict.signature import DEFAULT_SIGNATURE
+from lading.serving import tasks
 from lading.serving.grpc_calls import Method, names, text_of
 from lading.serving.model_config import to_model_configs
 from lading.serving.models import Models, Served
@@ -79,7 +80,7 @@ class _Service:
 
         def answer(served: Served) -> Any:
             found = classify.find(served.model, spec.signature_name)
-            rows = classify.classify(served.model, examples_from_input(request.input), signature=found.name)
+            rows = tasks.classify_examples(served, examples_from_input(request.input), signature=found.name)
             response = message("tensorflow.serving.ClassificationResponse")()
             _set_spec(response.model_spec, served, found.name)
             _set_classes(response.result, rows)
@@ -92,7 +93,7 @@ class _Service:
 
         def answer(served: Served) -> Any:
             found = classify.find(served.model, spec.signature_name)
-            values = classify.regress(served.model, examples_from_input(request.input), signature=found.name)
+            values = tasks.regress_examples(served, examples_from_input(request.input), signature=found.name)
             response = message("tensorflow.serving.RegressionResponse")()
             _set_spec(response.model_spec, served, found.name)
             _set_values(response.result, values)
@@ -166,7 +167,7 @@ def _predict(served: Served, request: Any, most_bytes: int) -> Any:
         tensor_protos.check_type(tensor, signature.inputs[name], index)
         inputs[name] = tensor_protos.to_array(tensor, name, most_bytes=most_bytes)
     chosen = _outputs(request, signature)
-    outputs = served.model.predict(inputs, signature=wanted)
+    outputs = served.predict(inputs, signature=wanted)
     response = message("tensorflow.serving.PredictResponse")()
     _set_spec(response.model_spec, served, wanted)
     for name in chosen:
@@ -238,6 +239,7 @@ def _multi_inference(served: Served, request: Any) -> Any:
             _set_classes(result.classification_result, rows)
         else:
             _set_values(result.regression_result, classify.regress(served.model, examples, signature=signature.name))
+    served.metrics.examples(len(examples))
     return response
 
 

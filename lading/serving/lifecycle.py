@@ -5,9 +5,7 @@ The port is opened after the models are loaded and warm: Knative and Cloud Run s
 use is known at once.
 """
 
-import asyncio
 import contextlib
-import importlib
 import os
 import signal
 import threading
@@ -17,25 +15,23 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 
 from lading.serving.config import ServeConfig
-from lading.serving.listener import reserve
 from lading.serving.log import log
 from lading.serving.models import Models
+from lading.serving.port import reserve
 from lading.serving.records import Records
-from lading.serving.server import Signals, serve_app
+from lading.serving.signals import SIGNALS
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-_LOADED, _STOP = "loaded", "stop"
+_LOADED = "loaded"
 
 
-def serve(config: ServeConfig) -> None:
-    """As ``lading.serving.run`` says."""
+def serve(config: ServeConfig, told: "SimpleQueue[str]") -> None:
+    """As ``lading.serving.run`` says.
+
+    Args:
+        config: The settings.
+        told: Where signals say that the process is to end.
+    """
     started = time.perf_counter()
-    # Signals must not raise: whatever is being imported at the moment may swallow the exception. This queue is made for
-    # handlers of signals, unlike other things that threads wait for.
-    told: SimpleQueue[str] = SimpleQueue()
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: told.put(_STOP))
     log("starting", models={model.name: model.base_path for model in config.models}, engine=config.engine)
     with contextlib.ExitStack() as ending:
         reserved = None
@@ -46,13 +42,16 @@ def serve(config: ServeConfig) -> None:
         models = Models(config, metrics=records.metrics)
         try:
             loading = _in_background(models.load, told)
-            # TensorFlow loads without the GIL, so the web server is imported meanwhile.
-            if reserved is not None:
-                importlib.import_module("lading.serving.app")
+            # Here and not above: TensorFlow loads without the GIL, so the web server is imported meanwhile.
+            import asyncio
+
+            from lading.serving import server
+
             if told.get() == _LOADED:
                 loading.result()
-                signals = Signals(SIGNALS, came=lambda: not told.empty())
-                asyncio.run(serve_app(models, config, reserved, records=records, signals=signals, started=started))
+                signals = server.Signals(SIGNALS, came=lambda: not told.empty())
+                served = server.serve_app(models, config, reserved, records=records, signals=signals, started=started)
+                asyncio.run(served)
         finally:
             # The event loop took its handlers away. The process ends already: a second signal changes nothing.
             for number in SIGNALS:

@@ -1,17 +1,16 @@
 """The HTTP server: accepts connections, hands their requests to the application, and ends without losing one."""
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from lading.errors import EngineError
 from lading.serving.answers import Answer
 from lading.serving.exchange import Exchange
 from lading.serving.http1 import Connection
 from lading.serving.log import log
+from lading.serving.port import cannot_listen
 from lading.serving.wire import Heads
 
 BACKLOG = 1024
@@ -22,31 +21,6 @@ PATIENCE_SECONDS = 60.0
 """A request's head may take so long to arrive, and the client so long to take a part of an answer."""
 _LOOK_SECONDS = 5.0
 _ACCEPT_AT_ONCE = 64
-
-
-def reserve(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, which does not listen: until it does, connections are refused.
-
-    Raises:
-        EngineError: the address cannot be used.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reserved = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((host, port))
-    except OSError as error:
-        reserved.close()
-        raise _cannot_listen(host, port, error) from error
-    return reserved
-
-
-def _cannot_listen(host: str, port: int, error: OSError) -> EngineError:
-    if error.errno == errno.EADDRINUSE:
-        return EngineError(
-            f"port {port} on {host} is in use by another process: stop that one, or choose another port with --port"
-        )
-    return EngineError(f"cannot listen on {host}, port {port}: {error.strerror or error}")
 
 
 class Application(Protocol):
@@ -81,7 +55,8 @@ class Listener:
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.leaving = False
-        self.to_bytes = Heads(said).to_bytes
+        self.heads = Heads(said)
+        self.to_bytes = self.heads.to_bytes
         self._app = app
         self._most = most_connections
         self._patience = patience_seconds
@@ -104,7 +79,7 @@ class Listener:
             bound.listen(BACKLOG)
         except OSError as error:
             host, port = bound.getsockname()[:2]
-            raise _cannot_listen(host, port, error) from error
+            raise cannot_listen(host, port, error) from error
         self._socket = bound
         self._accept_more()
         asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)

@@ -1,24 +1,32 @@
 """Loads one version of a model: copies it if it lies in a bucket, checks it, loads it, warms it up."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy.typing as npt
 
 from lading import storage
-from lading.predict import Model, load_model
+from lading.predict import Model, Signature, load_model
 from lading.predict.batching import BatchingEngine
 from lading.predict.model import Engine
 from lading.serving.config import ModelConfig, ServeConfig
 from lading.serving.copies import Copies
 from lading.serving.log import log
+from lading.serving.tensorflow_metrics import ModelMetrics, TensorflowMetrics
 from lading.serving.versions import check_links
 from lading.serving.warm_up import warm_up
+
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class LoadMetrics(Protocol):
     """What is told of each model that was loaded."""
+
+    tensorflow: TensorflowMetrics
+    """What TensorFlow Serving counts of it."""
 
     def loaded(self, *, model: str, version: int, seconds: float) -> None:
         """A version was loaded and warmed up in so many seconds."""
@@ -36,6 +44,21 @@ class Served:
     model: Model
     place: str = ""
     """Where it was loaded from: a path, or ``gs://…``."""
+    metrics: ModelMetrics = field(default_factory=ModelMetrics, compare=False)
+
+    def run(self, signature: Signature, arrays: Sequence[npt.NDArray[Any]]) -> Arrays:
+        """As ``Model.run``, and counted."""
+        started = time.perf_counter()
+        outputs = self.model.run(signature, arrays)
+        self.metrics.ran("Predict", time.perf_counter() - started)
+        return outputs
+
+    def predict(self, inputs: Mapping[str, npt.ArrayLike], *, signature: str, api: str = "Predict") -> Arrays:
+        """As ``Model.predict``, and counted under the API's name."""
+        started = time.perf_counter()
+        outputs = self.model.predict(inputs, signature=signature)
+        self.metrics.ran(api, time.perf_counter() - started)
+        return outputs
 
 
 class Loader:
@@ -95,9 +118,12 @@ class Loader:
             load_seconds=round(loaded - verified, 3),
             warm_up_seconds=round(ended - loaded, 3) if ran else None,
         )
-        if self._metrics is not None:
-            self._metrics.loaded(model=config.name, version=number, seconds=ended - started)
-        return Served(config.name, number, model, place)
+        if self._metrics is None:
+            return Served(config.name, number, model, place)
+        self._metrics.loaded(model=config.name, version=number, seconds=ended - started)
+        if ran:
+            self._metrics.tensorflow.warmed_up(place, records=ran, seconds=ended - loaded)
+        return Served(config.name, number, model, place, self._metrics.tensorflow.of(config.name))
 
     def _verify(self, directory: Path) -> None:
         """Compare the files with the image's digests, if that is wanted."""
@@ -116,7 +142,8 @@ class Loader:
             if metrics is not None:
                 metrics.batch(model=name, rows=rows, queued_seconds=queued_seconds)
 
-        return lambda engine: BatchingEngine(engine, batching, on_batch=on_batch)
+        monitor = None if metrics is None else metrics.tensorflow.batching
+        return lambda engine: BatchingEngine(engine, batching, on_batch=on_batch, monitor=monitor)
 
     def unload(self, served: Served) -> None:
         """Free a version once its running predictions have ended."""

@@ -83,14 +83,17 @@ def read_batching_parameters(path: Path) -> BatchingConfig:
     """
     source = str(path)
     parsed = parse_text(_text(read_file(path), source), "tensorflow.serving.BatchingParameters", source=source)
-    numbers = {
+    given = {
         name: getattr(parsed, name).value
-        for name in ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
+        for name in (
+            *("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"),
+            *("enable_large_batch_splitting", "max_execution_batch_size"),
+        )
         if parsed.HasField(name)
     }
     try:
         return BatchingConfig(
-            **numbers,
+            **given,
             allowed_batch_sizes=tuple(parsed.allowed_batch_sizes),
             pad_variable_length_inputs=parsed.pad_variable_length_inputs,
         )

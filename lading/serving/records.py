@@ -1,19 +1,21 @@
 """What is written down about requests that were answered: numbers, lines in the log, a sample in a file."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lading import __version__
 from lading.errors import InvalidInstance, NotFound
 from lading.serving.answers import Answer
 from lading.serving.config import ServeConfig
 from lading.serving.errors import Code
-from lading.serving.exchange import Exchange as HttpExchange
 from lading.serving.gate import Gate
 from lading.serving.log import AccessLog, Headers, request_context
 from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 from lading.serving.request_log import Exchange, RequestLog
 from lading.serving.routes import Route
+
+if TYPE_CHECKING:  # it imports asyncio, which the start has no time for before the models load
+    from lading.serving.exchange import Exchange as HttpExchange
 
 
 class Asked(NamedTuple):
@@ -64,7 +66,7 @@ class Records:
                 lambda: log.dropped,
             )
 
-    def finished(self, route: Route, exchange: HttpExchange, body: bytes, answer: Answer, seconds: float) -> None:
+    def finished(self, route: Route, exchange: "HttpExchange", body: bytes, answer: Answer, seconds: float) -> None:
         """Write down an answer over HTTP."""
         self.metrics.request(model=route.model, api=route.verb, entrypoint="REST", code=answer.code, seconds=seconds)
         line = self._access.wants(answer.status, seconds)
@@ -129,7 +131,7 @@ class Records:
     def _write_sample(self, record: _Record, context: dict[str, object], asked: Asked) -> None:
         assert self._requests is not None
         name = asked.model or next(iter(self._names()), "")
-        self._requests.write(
+        taken = self._requests.write(
             Exchange(
                 model=name,
                 version=self._version(name, asked),
@@ -141,6 +143,8 @@ class Records:
                 request_id=str(context["request_id"]),
             )
         )
+        counted = name if name in self._names() else ""  # as in Metrics: strangers name what they like
+        self.metrics.tensorflow.logged(counted, (Code.OK if taken else Code.RESOURCE_EXHAUSTED).name)
 
     def _names(self) -> list[str]:
         return self._models.names() if self._models is not None else []

@@ -91,17 +91,18 @@ class RequestLog:
         number = next(self._numbers)  # atomic
         return int(number * self._rate) != int((number - 1) * self._rate) if number else self._rate > 0
 
-    def write(self, exchange: Exchange) -> None:
-        """Hand an exchange to the writer; never waits, never fails."""
+    def write(self, exchange: Exchange) -> bool:
+        """Hand an exchange to the writer; never waits, never fails. False if there is no room for it."""
         size = len(exchange.request) + len(exchange.response)
         with self._lock:
             full = self._waiting >= MAX_WAITING or self._waiting_bytes + size > MAX_WAITING_BYTES
             if full or self._closed:
                 self.dropped += 1
-                return
+                return False
             self._waiting += 1
             self._waiting_bytes += size
             self._queue.put(exchange)
+        return True
 
     def close(self) -> None:
         """Write what waits, if the disk lets it, and close the file."""

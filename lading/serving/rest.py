@@ -7,7 +7,8 @@ from lading.serving import rest_oip, rest_tfs
 from lading.serving.answers import Answer, Request, as_json, failure, refusal
 from lading.serving.config import ServeConfig
 from lading.serving.errors import METHOD_NOT_ALLOWED, Code
-from lading.serving.metrics import CONTENT_TYPE, Metrics
+from lading.serving.exposition import CONTENT_TYPE
+from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 from lading.serving.routes import Route
 

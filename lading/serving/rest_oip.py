@@ -81,7 +81,7 @@ def _infer(served: Served, document: Document, raw: memoryview) -> Answer:
     parameters = _object(document.get("parameters", None), "parameters")
     signature = oip.choose_signature(parameters.get(oip.SIGNATURE_PARAMETER), served.model.signatures)
     inputs = _inputs(document, raw)
-    outputs = served.model.predict(inputs, signature=signature.name)
+    outputs = served.predict(inputs, signature=signature.name)
     wanted = _list(document.get("outputs", None), "outputs")
     names = [_text(item, "name", "an output") for item in wanted]
     chosen = oip.choose_outputs(outputs, names)

@@ -49,15 +49,15 @@ def vertex(models: Models, route: Route, request: Request) -> Answer:
 def _predict(served: Served, document: Document, *, named: object = None, strict: bool = False) -> bytes:
     signature = codec.find_signature(document, served.model.signatures, named=named)
     inputs, rows = codec.decode(document, signature)
-    outputs = served.model.run(signature, list(inputs.values()))
+    outputs = served.run(signature, list(inputs.values()))
     return codec.encode(outputs, rows=rows, strict=strict)
 
 
 def classify(models: Models, route: Route, request: Request) -> Answer:
     """Answer ``:classify`` and ``:regress``; the whole body is read before the model is looked up."""
     # Here, because they need protobuf, which a server of numbers need not load.
-    from lading.predict import classify as task
     from lading.predict.examples import examples_from_json
+    from lading.serving import tasks
 
     try:
         document = codec.parse(request.body)
@@ -66,9 +66,9 @@ def classify(models: Models, route: Route, request: Request) -> Answer:
 
         def run(served: Served) -> Answer:
             if route.verb == "regress":
-                values = task.regress(served.model, examples, signature=signature)
+                values = tasks.regress_examples(served, examples, signature=signature)
                 return _results(to_lists(np.array(values, np.float32), "outputs"))
-            classes = task.classify(served.model, examples, signature=signature)
+            classes = tasks.classify_examples(served, examples, signature=signature)
             return _results([[_class(label, score) for label, score in row] for row in classes])
 
         return models.use(run, route.model, route.version, route.label)
@@ -79,7 +79,7 @@ def classify(models: Models, route: Route, request: Request) -> Answer:
 def _class(label: bytes, score: float) -> list[Any]:
     array = np.empty((), object)
     array[()] = label
-    return [to_lists(array, "classes"), to_lists(np.array(score, np.float32), "scores")]
+    return [to_lists(array, "classes", raw=True), to_lists(np.array(score, np.float32), "scores")]
 
 
 def _results(results: Any) -> Answer:

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from lading.errors import EngineError, LadingError
 from lading.predict.cpus import available_cpus
 from lading.predict.memory import unmap_library_pages
+from lading.serving.app import App
 from lading.serving.config import ServeConfig
 from lading.serving.gate import Gate
 from lading.serving.listener import Listener
@@ -35,6 +37,8 @@ tell whether the next was read."""
 GC_THRESHOLDS = (50_000, 50, 1000)
 """A body of a million small lists is a million objects at once. By Python's own thresholds the collector looks at all
 of them again and again, for up to a second in which no other thread runs, health included; they hold no cycles."""
+SWITCH_SECONDS = 0.005
+"""Python's own, of which the start takes less."""
 MOST_CONNECTIONS = 8192
 """Further ones wait to be accepted: also health checks. Without a request a connection costs some 20 kB."""
 FILES_KEPT = 128
@@ -104,6 +108,8 @@ async def serve_app(
     models.start_watching()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()  # the command line turns it off: what imports make is no garbage
+    sys.setswitchinterval(SWITCH_SECONDS)
     await signals.stop.wait()
     log("draining", requests=_running(http, gate), limit_seconds=config.drain_seconds)
     limit = loop.time() + config.drain_seconds
@@ -134,8 +140,6 @@ class _Http:
     """The HTTP server."""
 
     def __init__(self, models: Models, config: ServeConfig, gate: Gate, records: Records) -> None:
-        from lading.serving.app import App
-
         self.app = App(models, config, gate=gate, records=records)
         self._listener = Listener(
             self.app,

@@ -39,7 +39,8 @@ def _golden(model: Model) -> int:
     if not file.is_file():
         return 0
     try:
-        first = next((line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()), "")
+        with file.open(encoding="utf-8") as lines:
+            first = next((line for line in lines if line.strip()), "")
         golden = GoldenRequest.read_all(first)
         for request in golden:
             signature = model.signatures.get(request.signature)

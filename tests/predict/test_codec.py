@@ -97,6 +97,7 @@ def test_what_is_refused_and_why(body: Any, inputs: dict[str, str], message: str
         ({"a": np.array([1]), "b": np.array([True])}, False, b'{"outputs":{"a":[1],"b":[true]}}'),
         ({"y": np.array(["ü".encode()], object)}, True, '{"predictions":["ü"]}'.encode()),
         ({"y_bytes": np.array([b"\xff"], object)}, True, b'{"predictions":[{"b64":"/w=="}]}'),
+        ({"y": np.array([b"\xff\n", "ü".encode()], object)}, True, b'{"predictions":["\xff\\n","\xc3\xbc"]}'),
         ({"y": np.array([np.nan, np.inf, -np.inf], np.float32)}, True, b'{"predictions":[NaN,Infinity,-Infinity]}'),
         ({"y": np.zeros((0, 3), np.float32)}, True, b'{"predictions":[]}'),
         ({"y": np.arange(4, dtype=np.float32).reshape(2, 2).T}, True, b'{"predictions":[[0.0,2.0],[1.0,3.0]]}'),
@@ -112,9 +113,13 @@ def test_how_answers_look(outputs: dict[str, Any], rows: bool, expected: bytes) 
         ({"y": np.array(1.0)}, InvalidInstance, "Tensor name: y has no shape information"),
         ({"a": np.zeros(2), "b": np.zeros(1)}, InvalidInstance, "b has inconsistent batch size: 1 expecting: 2"),
         ({"y": np.zeros(1, np.complex64)}, InvalidInstance, "Failed to write JSON value for tensor type: complex64"),
-        ({"y": np.array([b"\xff"], object)}, InvalidInstance, "give it a name that ends in _bytes"),
     ],
 )
 def test_what_cannot_be_shown(outputs: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         codec.encode(outputs, rows=True)
+
+
+def test_strict_answers_hold_text_only() -> None:
+    with pytest.raises(InvalidInstance, match="give it a name that ends in _bytes"):
+        codec.encode({"y": np.array([b"\xff"], object)}, rows=True, strict=True)

@@ -1,6 +1,7 @@
 """``lading serve --batching`` as a process: concurrent requests share batches, and each gets its own answer."""
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,41 @@ def test_a_bad_request_fails_alone(served: Served) -> None:
                 assert answer.json()["predictions"][0] == pytest.approx(expected, abs=1e-5)
             else:
                 assert answer.json() == {"results": [[["low", 0.75], ["hoch ä", 0.25]]]}
+
+
+def test_what_tensorflow_serving_counts_of_batches(served: Served) -> None:
+    name = ":tensorflow:serving:batching_session:"
+    names = [
+        *("wrapped_run_count", "queuing_latency_count", "input_batch_size_count", "input_batch_size_sum"),
+        *("processed_batch_size_sum", "padding_size_sum"),
+    ]
+    before = [served.metric(name + each) for each in names]
+    assert served.post(SCALE, {"instances": [1.0, 2.0, 3.0]}).ok
+    after = [served.metric(name + each) for each in names]
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 1, 3, 8, 5]  # padded to 8 rows
+
+
+def test_large_requests_are_divided(scale_versions: Path, tmp_path: Path) -> None:
+    file = tmp_path / "batching.txt"
+    file.write_text(
+        "max_batch_size { value: 100 } num_batch_threads { value: 1 } max_enqueued_batches { value: 1000 } "
+        "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 16 }"
+    )
+    words = ("--port", "0", "--grpc-port", "off", "--batching", "--batching-parameters-file", str(file))
+    with serving(f"scale={scale_versions / '3'}", *words) as served:
+        sizes = [1, 7, 40, 100, 120]
+        bodies = [[[float(1000 * n + row) for row in range(size)] for size in sizes] for n in range(8)]
+        found = together(served, [[(SCALE, {"instances": values}) for values in each] for each in bodies])
+        for each, answers in zip(bodies, found, strict=True):
+            assert [answer.json() for answer in answers] == [
+                {"predictions": [3 * value for value in values]} for values in each
+            ]
+        page = served.get("/metrics").text
+        small, all_ = (
+            int(re.search(rf'^lading_batch_rows_bucket{{model="scale",le="{le}"}} (\d+)$', page, re.M)[1])  # type: ignore[index]
+            for le in ("16", r"\+Inf")
+        )
+        assert small == all_ >= 8 * (1 + 7 + 40 + 100) / 16  # no batch was larger
 
 
 def test_more_rows_than_may_wait_are_refused(scale_versions: Path, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_signal_while_models_load_ends_the_process(saved_models: Path, number:
         with process:
             try:
                 assert process.stderr is not None
-                assert '"starting"' in process.stderr.readline()
+                assert any('"starting"' in line for line in process.stderr)  # TensorFlow may have said something
                 time.sleep(pause)
                 process.send_signal(number)
                 time.sleep(pause / 4)
@@ -235,4 +235,5 @@ def test_a_signal_while_models_load_ends_the_process(saved_models: Path, number:
                 process.kill()
         assert (process.returncode, "Traceback" in said) == (0, False), said
         messages = [json.loads(line)["message"] for line in said.splitlines() if line.startswith("{")]
-        assert "stopped" in messages, said
+        # With the second Ctrl-C after the models were there, which takes a moment only, it ends at once.
+        assert {"stopped", "draining"} & set(messages), said

@@ -136,11 +136,21 @@ def operations(document: dict[str, Any], *, every: int) -> Iterator[Any]:
                 yield schemathesis.openapi.from_dict(json.loads(json.dumps(part)))[path][method.upper()]
 
 
+def is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_the_openapi_document_is_kept_to(served: Served, mode: GenerationMode, effort: int) -> None:
     load_all_checks()
     promised = schemathesis.checks.CHECKS.get_by_names(PROMISED)
+    # An answer with strings that are not UTF-8 is no JSON: TensorFlow Serving's dialect.
+    about_raw = schemathesis.checks.CHECKS.get_by_names([name for name in PROMISED if "schema" not in name])
     statuses = collections.Counter[int]()
     for operation in operations(served.get("/openapi.json").json(), every=4 if effort == 1 else 1):
         runs = operation.method.upper() == "POST"
@@ -150,7 +160,9 @@ def test_the_openapi_document_is_kept_to(served: Served, mode: GenerationMode, e
         @limits(8 if runs else 1, effort if runs else 1)
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
-            answer = case.call_and_validate(base_url=served.url, checks=promised, timeout=SECONDS)
+            answer = case.call(base_url=served.url, timeout=SECONDS)
+            raw = answer.status_code == 200 and not is_text(answer.content)
+            case.validate_response(answer, checks=about_raw if raw else promised)
             statuses[answer.status_code] += 1
 
         ask()

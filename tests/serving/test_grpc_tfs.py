@@ -155,3 +155,6 @@ def test_calls_that_run_a_model_are_counted(answers: dict[str, Any]) -> None:
         assert ok % api in page
     assert 'api="Predict",entrypoint="GRPC",code="FAILED_PRECONDITION"' in page
     assert "GetModelStatus" not in page
+    ran = ':tensorflow:serving:runtime_latency_count{model_name="half",API="%s",runtime="TF1"}'
+    assert all(ran % api in page for api in ("Predict", "Classify", "Regress"))
+    assert ':tensorflow:serving:request_example_counts_count{model="half"}' in page

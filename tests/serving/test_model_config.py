@@ -123,6 +123,15 @@ def test_batching_parameters(tmp_path: Path) -> None:
     read = read_batching_parameters(file)
     assert (read.max_batch_size, read.batch_timeout_micros, read.max_enqueued_batches) == (128, 0, 100)
     assert (read.num_batch_threads, read.allowed_batch_sizes, read.pad_variable_length_inputs) == (8, (8, 128), True)
+    assert not read.enable_large_batch_splitting
+    file.write_text(
+        "max_batch_size { value: 128 } enable_large_batch_splitting { value: true } "
+        "max_execution_batch_size { value: 32 }"
+    )
+    read = read_batching_parameters(file)
+    assert (read.enable_large_batch_splitting, read.largest_batch) == (True, 32)
+    file.write_text("max_batch_size { value: 128 } enable_large_batch_splitting { value: true }")
+    assert read_batching_parameters(file).largest_batch == 128
     file.write_text("")
     assert read_batching_parameters(file) == type(read)()
     file.write_text("max_batch_size { value: 0 }")

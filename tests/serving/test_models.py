@@ -11,6 +11,7 @@ from model_places import factor, logged, put, serving, settings, states
 from lading.errors import EngineError, InvalidInput, InvalidInstance, NotFound
 from lading.predict.protos import message
 from lading.serving.config import ModelConfig, VersionPolicy
+from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 
 ALL = VersionPolicy(latest=None)
@@ -67,15 +68,10 @@ def test_labels_lead_to_versions(base: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_single_saved_model_and_threads_and_metrics(mlp_model: Path) -> None:
-    told = []
-
-    class Metrics:
-        def loaded(self, *, model: str, version: int, seconds: float) -> None:
-            told.append((model, version, seconds > 0))
-
-    with serving(settings(ModelConfig("m", str(mlp_model)), threads=1), metrics=Metrics()) as models:
+    metrics = Metrics(lambda: ["m"])
+    with serving(settings(ModelConfig("m", str(mlp_model)), threads=1), metrics=metrics) as models:
         assert models.find("m").version == 1
-    assert told == [("m", 1, True)]
+    assert 'lading_model_load_seconds{model="m",version="1"} ' in metrics.render().decode()
 
 
 def cut(file: Path) -> None:

@@ -44,6 +44,14 @@ def test_every_type_comes_back_as_it_went(served: Served, kind: str, value: Any)
     assert identity(served, kind, {"inputs": {"x": [[value]]}}) == (200, {"outputs": [[value]]})
 
 
+def test_strings_that_are_not_utf_8_are_written_as_they_are(served: Served) -> None:
+    body = {"signature_name": "identity_string", "instances": [{"b64": "/wAi"}]}
+    answer = served.post(MIXED, body)
+    assert (answer.status_code, answer.content) == (200, b'{"predictions":["\xff\\u0000\\""]}')
+    refused = served.post(VERTEX["AIP_PREDICT_ROUTE"], {**body, "parameters": {"signature_name": "identity_string"}})
+    assert (refused.status_code, "not UTF-8" in refused.json()["error"]) == (400, True)
+
+
 def test_complex_numbers_have_no_json_form(served: Served) -> None:
     status, answer = identity(served, "complex64", {"inputs": [1]})
     assert (status, answer["error"]) == (501, "Conversion of JSON Value: 1 to type: complex64")
@@ -67,8 +75,7 @@ def test_binary_data_goes_as_base64_where_the_name_ends_in_bytes(served: Served)
     body = {"inputs": {"x": [[1, 2]], "count": [1], "text": [{"b64": "/w=="}]}}
     answer = served.post(MIXED, {"instances": [{"x": [1, 2], "count": 3, "text": "a"}]}).json()["predictions"]
     assert answer == [{"count": 4, "raw_bytes": {"b64": "YQ=="}, "text": "a-a", "total": 9.0}]
-    refused = served.post(MIXED, body)
-    assert (refused.status_code, "_bytes" in refused.json()["error"]) == (400, True)
+    assert b'"raw_bytes":[{"b64":"/w=="}],"text":["\xff-\xff"]' in served.post(MIXED, body).content
 
 
 def test_declared_shapes_are_not_enforced(served: Served) -> None:

@@ -17,7 +17,8 @@ import requests
 from served import Served, serving
 
 from lading.errors import EngineError
-from lading.serving.listener import Listener, reserve
+from lading.serving.listener import Listener
+from lading.serving.port import reserve
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from lading.errors import EngineError
 from lading.predict.protos import message
 from lading.predict.tf_record import masked_crc32c
 from lading.serving.config import ModelConfig
+from lading.serving.metrics import Metrics
 from lading.serving.models import Models
 
 SIGNATURES = {"predict": "", "classify": "classify", "regress": "regress"}
@@ -66,10 +67,16 @@ def test_all_kinds_of_recorded_requests_are_replayed(
     warmed: Callable[[bytes], ModelConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     kinds = ("predict", "classify", "regress", "multi_inference")
-    with serving(settings(warmed(written(*[record(kind) for kind in kinds])))) as models:
+    metrics = Metrics(lambda: ["m"])
+    config = warmed(written(*[record(kind) for kind in kinds]))
+    with serving(settings(config), metrics=metrics) as models:
         assert factor(models) == 1.0
     (loaded,) = [line for line in logged(capsys) if line["message"] == "model loaded"]
     assert loaded["warm_up_seconds"] is not None
+    labels = f'{{model_path="{config.base_path}/1",status="OK"}}'
+    page = metrics.render().decode().splitlines()
+    assert f":tensorflow:serving:model_warmup_latency_count{labels} 1" in page
+    assert f":tensorflow:serving:model_warmup_records_read{labels} 4" in page
 
 
 def test_an_empty_file_is_fine(warmed: Callable[[bytes], ModelConfig]) -> None:

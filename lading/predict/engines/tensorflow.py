@@ -1,6 +1,7 @@
 """The engine ``tensorflow``: a Session of TensorFlow's C API on a SavedModel."""
 
 import ctypes
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import c_char_p, c_void_p
@@ -13,7 +14,6 @@ from lading.errors import EngineError, InvalidInstance, InvalidModel
 from lading.predict.cpus import available_cpus
 from lading.predict.engines import tensorflow_tensors as tensors
 from lading.predict.engines.tensorflow_c import Buffer, Output, library
-from lading.predict.protos import message
 from lading.predict.saved_model import check_variables, read_signatures
 from lading.predict.signature import Signature, TensorSpec
 
@@ -35,6 +35,8 @@ def load(path: Path, *, threads: int | None, timeout_seconds: float | None = Non
     asks, which costs a small model half the time.
     """
     lib = library()
+    # What reads the MetaGraphDef is imported while the library loads the model, for which it needs no GIL.
+    threading.Thread(target=_prepare_protobuf, name="import-protobuf").start()
     graph, meta_graph = lib.TF_NewGraph(), lib.TF_NewBuffer()
     options = lib.TF_NewSessionOptions()
     try:
@@ -146,16 +148,39 @@ class Session:
         return found
 
 
+def _prepare_protobuf() -> None:
+    from lading.predict.protos import message
+
+    message("tensorflow.MetaGraphDef")
+
+
 def _config(threads: int, *, inline: bool) -> bytes:
+    """A serialized ``tensorflow.ConfigProto``, without protobuf, which takes longer to import than to do without."""
     # -1: operations run in the thread that asks. Handing them to TensorFlow's own threads cost a small model several
     # times its time (``benchmarks/request_parts.py``); and other requests keep the processors busy.
-    config = message("tensorflow.ConfigProto")(
-        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=-1 if inline else threads
-    )
-    return bytes(config.SerializeToString())
+    inter = -1 if inline else threads
+    return b"\x10" + _varint(threads) + b"\x28" + _varint(inter) + _NO_TFG
+
+
+# graph_options.rewrite_options.disable_tfg_optimizer. It costs 16 ms at each load, a sixth of the time; what it does to
+# a graph that serves (it moves operations into the branches that alone use them) no benchmark noticed.
+_NO_TFG = b"\x52\x05\x52\x03\x80\x02\x01"
+
+
+def _varint(number: int) -> bytes:
+    """An int32 in protobuf's encoding: https://protobuf.dev/programming-guides/encoding/."""
+    number &= 0xFFFFFFFFFFFFFFFF
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def _run_options(timeout_seconds: float) -> Buffer:
+    from lading.predict.protos import message
+
     options = message("tensorflow.RunOptions")(timeout_in_ms=max(1, round(timeout_seconds * 1000)))
     return Buffer.holding(options.SerializeToString())
 

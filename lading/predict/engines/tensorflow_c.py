@@ -87,8 +87,10 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
     "TF_StringGetSize": (c_size_t, (c_void_p,)),
     "TF_StringDealloc": (None, (c_void_p,)),
 }
-_LONG = frozenset({"TF_LoadSessionFromSavedModel", "TF_CloseSession", "TF_DeleteSession", "TF_SessionRun"})
-"""What takes longer than microseconds, and lets other threads of Python run meanwhile."""
+_LONG = frozenset(
+    {"TF_NewGraph", "TF_LoadSessionFromSavedModel", "TF_CloseSession", "TF_DeleteSession", "TF_SessionRun"}
+)
+"""What takes longer than microseconds (the first graph some 20 ms), and lets other threads of Python run meanwhile."""
 
 
 @functools.cache
@@ -110,6 +112,18 @@ def library() -> SimpleNamespace:
         found.restype, found.argtypes = result, arguments
         setattr(functions, name, found)
     return functions
+
+
+def preload() -> None:
+    """Do early what the first model would wait for: read the library, and have it register its operations.
+
+    It computes without the GIL, but until the library is read every import that needs a library of its own waits.
+
+    Raises:
+        EngineError: as ``library``.
+    """
+    lib = library()
+    lib.TF_DeleteGraph(lib.TF_NewGraph())
 
 
 def _paths() -> tuple[Path, Path]:
