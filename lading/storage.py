@@ -1,21 +1,19 @@
 """Files by URI: a path on this machine, ``file://``, or ``gs://bucket/prefix``.
 
-``gs://`` goes through google-cloud-storage, imported on first use; ``STORAGE_EMULATOR_HOST`` is that library's own
-switch.
+``gs://`` goes through ``lading.buckets``: inside ``buckets.kept()`` several calls share one client.
 """
 
-import contextlib
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lading.errors import AccessDenied, InvalidReference, NotFound, StorageError
+from lading import buckets
+from lading.errors import InvalidReference, NotFound
 from lading.files import storage_errors, write_atomic
 
 RETRY_SECONDS = 20.0
-"""For how long Cloud Storage is asked again when it does not answer; its client's own choice is two minutes."""
+"""For how long Cloud Storage is asked again when it does not answer: people wait for most of what is read here."""
 
 
 def is_remote(uri: str) -> bool:
@@ -45,7 +43,7 @@ def read_bytes(uri: str) -> bytes:
         InvalidReference: the URI has an unknown scheme.
     """
     if is_remote(uri):
-        with _blob(uri) as blob:
+        with buckets.blob(uri) as blob:
             content: bytes = blob.download_as_bytes(retry=_retry())
             return content
     path = local_path(uri)
@@ -66,7 +64,7 @@ def write_bytes(uri: str, content: bytes) -> None:
         InvalidReference: the URI has an unknown scheme.
     """
     if is_remote(uri):
-        with _blob(uri) as blob:
+        with buckets.blob(uri) as blob:
             blob.upload_from_string(content, "application/octet-stream", retry=_retry())
     else:
         write_atomic(local_path(uri), content)
@@ -82,7 +80,7 @@ def upload_file(path: Path, uri: str) -> None:
         InvalidReference: the URI has an unknown scheme.
     """
     if is_remote(uri):
-        with _blob(uri) as blob:
+        with buckets.blob(uri) as blob:
             blob.upload_from_filename(str(path), "application/octet-stream", retry=_retry())
     else:
         copy_file(str(path), local_path(uri))
@@ -96,7 +94,7 @@ def exists(uri: str) -> bool:
         StorageError: it could not be looked at.
     """
     if is_remote(uri):
-        with _blob(uri) as blob:
+        with buckets.blob(uri) as blob:
             return bool(blob.exists(retry=_retry()))
     return local_path(uri).is_file()
 
@@ -118,8 +116,8 @@ def list_files(prefix: str, *, limit: int | None = None) -> list[str]:
         with storage_errors(root):
             found = [str(root)] if root.is_file() else sorted(str(path) for path in root.rglob("*") if path.is_file())
         return found[:limit]
-    bucket, _, name = prefix.removeprefix("gs://").partition("/")
-    with _bucket(bucket, prefix) as opened:
+    bucket, name = buckets.split(prefix)
+    with buckets.opened(bucket, prefix) as opened:
         # A prefix is text to Cloud Storage, so "data" would also find "data-old/x".
         exact = [blob.name for blob in opened.list_blobs(prefix=name, max_results=1, retry=_retry())]
         below = opened.list_blobs(prefix=f"{name.rstrip('/')}/" if name else "", max_results=limit, retry=_retry())
@@ -146,9 +144,9 @@ def list_names(directory: str) -> list[str]:
                 return sorted(entry.name for entry in root.iterdir())
         except FileNotFoundError as error:
             raise NotFound(f"no directory at {directory}") from error
-    bucket, _, name = directory.removeprefix("gs://").partition("/")
+    bucket, name = buckets.split(directory)
     prefix = f"{name.rstrip('/')}/" if name else ""
-    with _bucket(bucket, directory) as opened:
+    with buckets.opened(bucket, directory) as opened:
         # With a delimiter Cloud Storage gives the folders as prefixes, which are known once every page was read.
         blobs = opened.list_blobs(prefix=prefix, delimiter="/", retry=_retry())
         found = [blob.name.removeprefix(prefix) for blob in blobs]
@@ -170,7 +168,7 @@ def copy_file(uri: str, to: Path) -> Path:
         to.parent.mkdir(parents=True, exist_ok=True)
         try:
             if is_remote(uri):
-                with _blob(uri) as blob:
+                with buckets.blob(uri) as blob:
                     blob.download_to_filename(str(scratch), retry=_retry())
             else:
                 source = local_path(uri)
@@ -206,7 +204,7 @@ def copy_directory(uri: str, to: Path, *, parallel: int = 8) -> None:
         # Any text is a name in a bucket, also one that is a way out of a directory.
         if ".." in name.parts:
             raise InvalidReference(f"{uri} has a file whose name leads out of it: {file}")
-    with ThreadPoolExecutor(parallel) as pool:
+    with buckets.kept(), ThreadPoolExecutor(parallel) as pool:
         for copied in [pool.submit(copy_file, file, to / name) for file, name in names.items()]:
             copied.result()
 
@@ -216,65 +214,5 @@ def join(uri: str, name: str) -> str:
     return f"{uri.rstrip('/')}/{name}"
 
 
-def _split(uri: str) -> tuple[str, str]:
-    bucket, slash, name = uri.removeprefix("gs://").partition("/")
-    if not bucket or not slash:
-        raise InvalidReference(f"expected gs://BUCKET/NAME, received {uri!r}")
-    return bucket, name
-
-
-@contextlib.contextmanager
-def _blob(uri: str) -> Iterator[Any]:
-    bucket, name = _split(uri)
-    with _bucket(bucket, uri) as opened:
-        yield opened.blob(name)
-
-
-@contextlib.contextmanager
-def _bucket(name: str, uri: str) -> Iterator[Any]:
-    """A bucket of google-cloud-storage, whose errors about ``uri`` come out in lading's words."""
-    try:
-        from google.cloud import storage
-    except ImportError as error:
-        raise InvalidReference(f"gs://{name} needs the Google Cloud extra: pip install 'lading[gcp]'") from error
-    import requests
-    from google.api_core import exceptions
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
-
-    try:
-        # Without a project: objects need none, and the client would refuse to start where it finds none.
-        with contextlib.closing(storage.Client(project=None)) as client:
-            yield client.bucket(name)
-    except exceptions.NotFound as error:
-        if "bucket does not exist" not in str(error):
-            raise NotFound(f"no object at {uri}") from error
-        raise NotFound(
-            f"no bucket {name}: is it written rightly? `gcloud storage buckets create gs://{name}` makes it"
-        ) from error
-    except (exceptions.Unauthorized, exceptions.Forbidden) as error:
-        raise AccessDenied(
-            f"{uri}: {error.message}. Who asks needs roles/storage.objectUser (or objectViewer) on the bucket",
-            status=int(error.code),
-        ) from error
-    except DefaultCredentialsError as error:
-        raise StorageError(
-            f"{uri}: no Google credentials here: `gcloud auth application-default login`, or set "
-            "GOOGLE_APPLICATION_CREDENTIALS"
-        ) from error
-    except (exceptions.RetryError, requests.RequestException) as error:
-        raise StorageError(
-            f"{uri}: Cloud Storage does not answer: does this machine reach it, through a proxy if need be? ({error})"
-        ) from error
-    except RefreshError as error:
-        raise AccessDenied(
-            f"{uri}: the Google credentials have expired or were revoked: `gcloud auth application-default login`",
-            status=401,
-        ) from error
-    except (exceptions.GoogleAPIError, GoogleAuthError) as error:
-        raise StorageError(f"{uri}: {error}") from error
-
-
 def _retry() -> Any:
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
+    return buckets.retry(RETRY_SECONDS)

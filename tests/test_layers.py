@@ -98,6 +98,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"lading.batch.limit", "lading.buckets", "lading.vertex_api", "lading.vertex_jobs", "google"},
     "lading.vertex_resources": BASE | {"lading.targets"},
     "lading.batch": BASE | {"lading.batch", "lading.predict", "numpy", "orjson", "simdjson"},
+    "lading.batch.run": BASE | {"lading.batch", "lading.predict", "lading.buckets", "lading.storage"},
     "lading.batch.model": BASE | {"lading.batch", "lading.predict", "lading.model_files", "lading.packaged"},
     "lading.batch.formats.tf_examples": BASE | {"lading.batch", "lading.predict", "numpy", "google.protobuf"},
     "lading.batch.formats.parquet_rows": BASE | {"lading.batch", "lading.predict", "numpy", "pyarrow"},

@@ -2,11 +2,15 @@
 
 import gzip
 import json
+import struct
+import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
@@ -128,31 +132,48 @@ def cut_off(raw: bytes) -> bytes:
 
 
 def as_zstd(raw: bytes) -> bytes:
-    return b"\x28\xb5\x2f\xfd" + raw
+    """Two frames, then one that is to be skipped, in which some tools keep a table of contents."""
+    half = len(raw) // 2
+    skipped = b"\x50\x2a\x4d\x18" + struct.pack("<I", 8) + b"contents"  # RFC 8878, 3.1.2
+    return zstd.compress(raw[:half]) + zstd.compress(raw[half:]) + skipped
+
+
+def cut_off_zstd(raw: bytes) -> bytes:
+    return zstd.compress(raw)[:-30]
+
+
+def damaged_zstd(raw: bytes) -> bytes:
+    return zstd.compress(raw) + b"no frame"
 
 
 def as_it_is(raw: bytes) -> bytes:
     return raw
 
 
-def test_layers_may_be_plain_tars_and_gzips_of_several_members(store: Layout) -> None:
+def test_layers_may_be_plain_tars_and_packed_in_several_members(store: Layout) -> None:
     usual = components(make_sbom(store, write_image(store), deadline=soon()))
-    for pack in (as_it_is, in_members):
+    for pack in (as_it_is, in_members, as_zstd):
         assert components(make_sbom(store, write_image(store, pack=pack), deadline=soon())) == usual
 
 
-def test_a_layer_that_is_cut_off_is_told(store: Layout) -> None:
-    with pytest.raises(StorageError, match="cut off"):
-        make_sbom(store, write_image(store, pack=cut_off), deadline=soon())
+@pytest.mark.parametrize(
+    ("pack", "words"), [(cut_off, "cut off"), (cut_off_zstd, "cut off"), (damaged_zstd, "is damaged: .*frame")]
+)
+def test_a_layer_that_is_damaged_is_told(store: Layout, pack: Callable[[bytes], bytes], words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        make_sbom(store, write_image(store, pack=pack), deadline=soon())
 
 
-def test_zstd_is_refused_in_a_sentence(store: Layout) -> None:
-    with pytest.raises(Unsupported, match=r"zstd.*skopeo"):
+def test_zstd_without_its_library_is_refused_in_a_sentence(store: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)  # as if it were not installed
+    monkeypatch.delattr("backports.zstd", raising=False)
+    with pytest.raises(Unsupported, match=r"zstd, .*pip install 'lading\[zstd\]'.*skopeo"):
         make_sbom(store, write_image(store, pack=as_zstd), deadline=soon())
 
 
-def test_a_gzip_that_unpacks_to_far_more_is_read_in_little_memory(store: Layout) -> None:
-    digest = write_image(store, [BASE, {**MODEL, "models/taxi/3/zeros": bytes(60_000_000)}])
+@pytest.mark.parametrize("pack", [gzip.compress, as_zstd])
+def test_what_unpacks_to_far_more_is_read_in_little_memory(store: Layout, pack: Callable[[bytes], bytes]) -> None:
+    digest = write_image(store, [BASE, {**MODEL, "models/taxi/3/zeros": bytes(60_000_000)}], pack=pack)
     tracemalloc.start()
     make_sbom(store, digest, deadline=soon())
     peak = tracemalloc.get_traced_memory()[1]

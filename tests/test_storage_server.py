@@ -1,9 +1,11 @@
 """The local server of Cloud Storage keeps what the real one promises, as its real client sees it."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fakes.storage_faults import Fault
 from fakes.storage_server import Storage
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
@@ -94,3 +96,41 @@ def test_a_bucket_is_made_once(server: Storage, client: Any, bucket: Any) -> Non
     server.denied.add("bucket")
     with pytest.raises(exceptions.Forbidden):
         bucket.blob("a").upload_from_string(b"")
+
+
+def test_objects_are_composed_under_preconditions(bucket: Any) -> None:
+    for name in ("1", "2"):
+        bucket.blob(name).upload_from_string(name)
+    whole = bucket.blob("whole")
+    whole.metadata = {"by": "me"}
+    whole.compose([bucket.blob("1"), bucket.blob("2")], if_generation_match=0)
+    assert (whole.download_as_bytes(), bucket.get_blob("whole").metadata) == (b"12", {"by": "me"})
+    whole.compose([whole, bucket.blob("1")], if_generation_match=whole.generation)
+    assert whole.download_as_bytes() == b"121"
+    with pytest.raises(exceptions.PreconditionFailed):
+        bucket.blob("whole").compose([bucket.blob("1")], if_generation_match=0)
+    with pytest.raises(exceptions.PreconditionFailed):
+        bucket.blob("new").compose([bucket.blob("1")], if_source_generation_match=[7])
+    with pytest.raises(exceptions.NotFound):
+        bucket.blob("new").compose([bucket.blob("1"), bucket.blob("nope")])
+    with pytest.raises(exceptions.BadRequest):
+        bucket.blob("new").compose([bucket.blob("1")] * 33)
+    assert bucket.get_blob("new") is None
+
+
+def test_a_range_is_read_under_preconditions(bucket: Any) -> None:
+    blob = bucket.blob("a")
+    blob.upload_from_string(b"0123456789")
+    right, wrong = {"if_generation_match": blob.generation}, {"if_generation_match": blob.generation + 1}
+    assert bucket.blob("a").download_as_bytes(start=2, end=4, raw_download=True, **right) == b"234"
+    with pytest.raises(exceptions.PreconditionFailed):
+        bucket.blob("a").download_as_bytes(start=2, end=4, raw_download=True, **wrong)
+
+
+@pytest.mark.parametrize("fault", [Fault("PUT", lost=True), Fault("PUT", status=503), Fault(seconds=0.1)])
+def test_the_end_of_a_resumable_upload_may_be_sent_twice(server: Storage, bucket: Any, fault: Fault) -> None:
+    server.faults.append(fault)
+    blob = bucket.blob("a", chunk_size=256 * 1024)
+    blob.upload_from_file(io.BytesIO(b"1" * 1000), if_generation_match=0, retry=DEFAULT_RETRY)
+    assert server.buckets["bucket"]["a"].generation == blob.generation
+    assert fault.hit.is_set()

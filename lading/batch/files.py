@@ -50,9 +50,6 @@ class Outputs(Protocol):
     def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
         """Write a file; readers see the old content or all of the new."""
 
-    def create(self, name: str, content: bytes) -> bool:
-        """Write a file that must not be there; False if it is."""
-
     def concatenate(self, names: Sequence[str], to: str) -> None:
         """Make a file of others, in order (server-side in a bucket); the others stay."""
 

@@ -37,7 +37,8 @@ def output_names(names: Sequence[str], options: BatchOptions, suffix: str) -> li
         suffix: Of the output format, for instance ``.csv``.
     """
     if options.output_format == "ai-platform":
-        return [f"prediction.results-{shard_of(index, len(names))}" for index in range(len(names))]
+        end = _GZIP if options.compression == "gzip" else ""
+        return [f"prediction.results-{shard_of(index, len(names))}{end}" for index in range(len(names))]
     wanted = [_renamed(name, options, suffix) for name in names]
     taken = Counter(wanted)
     # data.csv and data.parquet would both become data.jsonl.

@@ -9,7 +9,7 @@ import orjson
 
 from lading.batch.files import InputFile, Outputs
 from lading.batch.options import BatchOptions
-from lading.errors import InvalidInput
+from lading.errors import InvalidInput, NotFound
 
 NOTES = "_lading"
 """Below the output: the notes of a run. Names that begin with ``_`` are no data to Spark, Hive and Beam."""
@@ -52,6 +52,22 @@ class Plan:
         outputs.write(PLANNED, b"".join(orjson.dumps(_to_dict(planned)) + b"\n" for planned in self.files))
         outputs.write(MANIFEST, orjson.dumps(self._head(), option=orjson.OPT_INDENT_2))
 
+    @classmethod
+    def load(cls, outputs: Outputs) -> "Plan":
+        """Read back what ``store`` wrote.
+
+        Raises:
+            NotFound: nothing is planned at this output.
+            AccessDenied, StorageError: it cannot be read.
+        """
+        stored = outputs.read(MANIFEST)
+        if stored is None:
+            raise NotFound(f"no run is planned in {outputs.uri}: its {MANIFEST} is gone")
+        head = orjson.loads(stored)
+        files = tuple(_from_dict(orjson.loads(line)) for line in (outputs.read(PLANNED) or b"").splitlines())
+        options = BatchOptions.from_members(head["options"])
+        return cls(files, options, head["batch_size"], head["signature"], head["model"], head["engine"])
+
     def _head(self) -> dict[str, Any]:
         options = dataclasses.asdict(self.options)
         return {
@@ -88,6 +104,11 @@ class Plan:
 
 def _to_dict(planned: PlannedFile) -> dict[str, Any]:
     return {**dataclasses.asdict(planned.file), "format": planned.format, "output": planned.output}
+
+
+def _from_dict(body: Mapping[str, Any]) -> PlannedFile:
+    file = InputFile(**{field.name: body[field.name] for field in dataclasses.fields(InputFile)})
+    return PlannedFile(file, body["format"], body["output"])
 
 
 def _shown(theirs: Any, ours: Any) -> str:

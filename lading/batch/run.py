@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from lading import buckets
 from lading.batch.done import Done
 from lading.batch.files import Outputs, find_by_prefix, find_inputs, open_outputs
 from lading.batch.formats.base import InputFormat, OutputFormat, open_input, open_output
@@ -27,6 +28,7 @@ from lading.errors import InvalidInput
 from lading.predict.cpus import available_cpus
 from lading.predict.model import Model
 from lading.predict.signature import Signature
+from lading.storage import is_remote, join, local_path
 from lading.values import to_json
 
 _LOOK_SECONDS = 0.5
@@ -64,23 +66,24 @@ def run_batch(
         Stopped: ``stop`` was set.
         AccessDenied, StorageError, EngineError: the storage or the model failed for longer than it was tried again.
     """
-    limit = Limit.parse(job.max_bad_rows)
-    signature = choose_signature(model, job.options)
-    plan = make_plan(job, signature, model=(model_digest, model.engine))
-    options = replace(job.options, batch_size=plan.batch_size)
-    output = open_output(signature, options)
-    formats = {planned.format: open_input(planned.format, signature, options) for planned in plan.files}
-    outputs = open_outputs(job.output)
-    outputs.claim(f"{os.getpid()}@{socket.gethostname()}")
-    try:
-        begin_run(plan, outputs, restart=job.restart, supersede=job.supersede)
-        run = _Run(plan, outputs, output, limit=limit, told=told, stop=stop or Stop())
-        run.work(Predictor(model, signature, output), formats, threads or available_cpus() + 1)
-        report = run.report(job.errors)
-        end_run(job, outputs, run.done, report)
-        return report
-    finally:
-        outputs.release()
+    with buckets.kept():
+        limit = Limit.parse(job.max_bad_rows)
+        signature = choose_signature(model, job.options)
+        plan = make_plan(job, signature, model=(model_digest, model.engine))
+        options = replace(job.options, batch_size=plan.batch_size)
+        output = open_output(signature, options)
+        formats = {planned.format: open_input(planned.format, signature, options) for planned in plan.files}
+        outputs = open_outputs(job.output)
+        outputs.claim(f"{os.getpid()}@{socket.gethostname()}")
+        try:
+            begin_run(plan, outputs, restart=job.restart, supersede=job.supersede)
+            run = _Run(plan, outputs, output, limit=limit, told=told, stop=stop or Stop())
+            run.work(Predictor(model, signature, output), formats, threads or available_cpus() + 1)
+            report = run.report(job.errors)
+            end_run(job, outputs, run.done, report)
+            return report
+        finally:
+            outputs.release()
 
 
 def make_plan(job: BatchJob, signature: Signature, *, model: tuple[str, str]) -> Plan:
@@ -102,8 +105,20 @@ def make_plan(job: BatchJob, signature: Signature, *, model: tuple[str, str]) ->
     files = tuple(
         PlannedFile(file, format_of(file.name, job.options), name) for file, name in zip(found, names, strict=True)
     )
+    _check_apart(files, job.output)
     digest, engine = model
     return Plan(files, job.options, batch_size, signature.name, digest, engine)
+
+
+def _check_apart(files: tuple[PlannedFile, ...], output: str) -> None:
+    """Refuse to write over an input."""
+    root = output if is_remote(output) else str(local_path(output).absolute())
+    written = {join(root, planned.output) for planned in files}
+    for planned in files:
+        if planned.file.uri in written:
+            raise InvalidInput(
+                f"the predictions would replace the input {planned.file.uri}: choose another output than {output}"
+            )
 
 
 def begin_run(plan: Plan, outputs: Outputs, *, restart: bool, supersede: bool = False) -> None:
@@ -137,6 +152,19 @@ def end_run(job: BatchJob, outputs: Outputs, done: Done, report: BatchReport) ->
         outputs.write(REPORT, to_json(report).encode())
 
 
+def see_outputs(done: Done, plan: Plan, outputs: Outputs) -> None:
+    """Have files done again whose predictions were removed meanwhile.
+
+    Raises:
+        AccessDenied, StorageError: the output cannot be listed, or its journal not be written.
+    """
+    if any(file.is_whole for file in done.files):
+        there = set(outputs.names(""))
+        for index, file in enumerate(done.files):
+            if file.is_whole and plan.files[index].output not in there:
+                done.again(index)
+
+
 def _forget(outputs: Outputs) -> None:
     """Remove the notes of a run; the manifest first, as the rest means nothing without it."""
     outputs.remove([MANIFEST])
@@ -158,7 +186,7 @@ class _Run:
     ) -> None:
         self._plan, self._outputs, self._limit, self._told, self._stop = plan, outputs, limit, told, stop
         self.done = Done(outputs, plan)
-        _see_outputs(self.done, plan, outputs)
+        see_outputs(self.done, plan, outputs)
         self._writer = Writer(plan, self.done, outputs, format)
         self._meter = Meter(plan, self.done)
         self._rows, self._bad = self.done.rows, self.done.bad
@@ -210,12 +238,3 @@ class _Run:
         if self._stop.asked:
             raise Stopped(f"the run was ended before it was done; run it again to go on ({self._outputs.uri})")
         self._told(self._meter.progress())
-
-
-def _see_outputs(done: Done, plan: Plan, outputs: Outputs) -> None:
-    """Do files again whose predictions were removed meanwhile."""
-    if any(file.is_whole for file in done.files):
-        there = set(outputs.names(""))
-        for index, file in enumerate(done.files):
-            if file.is_whole and plan.files[index].output not in there:
-                done.again(index)

@@ -26,11 +26,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         Fault("PUT", "/upload", status=503),
         Fault("PUT", "/upload", status=429, times=2),
         Fault("PUT", "/upload", lost=True, times=3),
-        Fault("GET", status=500),
-        Fault("GET", lost=True),
+        Fault("GET", "/o/", status=500),
+        Fault("GET", "/o/", lost=True),
         Fault(cut=1),
     ],
-    ids=repr,
+    ids=lambda fault: f"{fault.method or 'any'}-{fault.status or ('lost' if fault.lost else 'cut')}-{fault.times}",
 )
 def test_what_is_written_arrives_whole_and_once(place: Place, fault: Fault) -> None:
     assert place.server is not None
@@ -98,3 +98,15 @@ def test_a_journal_that_cannot_be_written_says_so_to_who_writes(place: Place) ->
         outputs.append("journal", b"2")
     outputs.release()
     assert place.outputs().lines("journal") == []
+
+
+def test_workers_of_one_run_may_write_the_same_file_at_once(place: Place) -> None:
+    first, second = place.outputs(), place.outputs()
+
+    def while_it_is_written() -> Iterator[bytes]:
+        yield LARGE
+        second.write("part", LARGE + b"end")
+        yield b"end"
+
+    first.write("part", while_it_is_written())
+    assert b"".join(first.stream("part")) == LARGE + b"end"

@@ -173,7 +173,7 @@ def test_the_model_of_an_image_is_the_same_model(mlp: OpenModel, mlp_model: Path
         assert opened.digest == mlp.digest
         assert list(opened.model.signatures) == list(mlp.model.signatures)
     with (
-        pytest.raises(InvalidInput, match="lading.local/digits:latest"),
+        pytest.raises(InvalidInput, match=r"lading\.local/digits:latest"),
         open_model("lading.local/digits:latest", environ=environ),
     ):
         pass
@@ -251,6 +251,14 @@ def test_no_input_is_an_error(mlp: OpenModel, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         run(mlp, tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out/_lading/manifest.json").exists()
+
+
+def test_an_input_is_never_written_over(mlp: OpenModel, tmp_path: Path) -> None:
+    write_images(tmp_path / "in.jsonl", 3)
+    before = (tmp_path / "in.jsonl").read_bytes()
+    with pytest.raises(InvalidInput, match=r"would replace the input .*in\.jsonl"):
+        run(mlp, tmp_path / "in.jsonl", tmp_path)
+    assert (tmp_path / "in.jsonl").read_bytes() == before
 
 
 def test_a_damaged_file_fails_alone(mlp: OpenModel, tmp_path: Path) -> None:

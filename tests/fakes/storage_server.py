@@ -1,23 +1,25 @@
 """The JSON API of Cloud Storage, for the real google-cloud-storage client (``STORAGE_EMULATOR_HOST``).
 
-Buckets, objects with generations and preconditions, listing with pages, media and resumable uploads, ranges, copies.
+Buckets, objects with generations and preconditions, listing with pages, media and resumable uploads, ranges, copies,
+compositions; and faults, where a test asks for them.
 https://docs.cloud.google.com/storage/docs/json_api/v1
 """
 
 import base64
-import email
-import email.policy
 import hashlib
 import json
 import re
+import sys
 import threading
-import uuid
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
+from fakes.storage_faults import Fault, reset
+from fakes.storage_uploads import Refusal, Uploads
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Blob:
     generation: int
     content_type: str = "application/octet-stream"
     metadata: dict[str, str] = field(default_factory=dict)
+    content_encoding: str = ""
 
 
 @dataclass
@@ -40,12 +43,20 @@ class Storage:
     """Buckets that answer 403."""
     failures: list[int] = field(default_factory=list)
     """Statuses that the next requests get instead of their own answer."""
+    faults: list[Fault] = field(default_factory=list)
+    """The first that fits happens."""
+    requests: list[str] = field(default_factory=list)
+    """Method and path of every request so far."""
+    connections: set[int] = field(default_factory=set)
+    """The ports that they came from."""
 
     def __post_init__(self) -> None:
         self.uploads: dict[str, tuple[str, str, dict[str, str], bytearray]] = {}
+        self.finished: dict[str, dict[str, Any]] = {}
+        """What a resumable upload became: who sends its end twice gets the same answer."""
         self.generation = 1
         self.lock = threading.RLock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"storage": self}))
+        self.server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"storage": self}))
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property
@@ -60,6 +71,17 @@ class Storage:
             self.buckets.setdefault(bucket, {})[name] = made
             return made
 
+    def take_fault(self, method: str, path: str) -> Fault:
+        """What is to happen to a request."""
+        with self.lock:
+            self.requests.append(f"{method} {path}")
+            for fault in self.faults:
+                if fault.fits(method, path):
+                    fault.times -= 1
+                    fault.hit.set()
+                    return fault
+        return Fault()
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
@@ -72,28 +94,36 @@ _UNKNOWN = {
 }  # fmt: skip
 
 
-class _Error(Exception):
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may go away
+            super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Uploads, BaseHTTPRequestHandler):
     storage: Storage
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else an answer waits for the acknowledgement of its head
 
     def handle_any(self) -> None:
         parts = urlsplit(self.path)
         self.query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.fault = self.storage.take_fault(self.command, self.path)
+        self.storage.connections.add(self.client_address[1])
+        time.sleep(self.fault.seconds)
         try:
+            if self.fault.status:
+                raise Refusal(self.fault.status, "the backend is not well")
             if self.storage.failures:
-                raise _Error(self.storage.failures.pop(0), "the backend is not well")
+                raise Refusal(self.storage.failures.pop(0), "the backend is not well")
             if unknown := _UNKNOWN & self.query.keys():
-                raise _Error(501, f"not implemented: {', '.join(sorted(unknown))}")
+                raise Refusal(501, f"not implemented: {', '.join(sorted(unknown))}")
             with self.storage.lock:  # so that a precondition and the write after it are one
                 self.route(parts.path)
-        except _Error as error:
+        except Refusal as error:
             self.answer({"error": {"code": error.code, "message": str(error)}}, error.code)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
@@ -114,18 +144,18 @@ class _Handler(BaseHTTPRequestHandler):
             if not name:
                 return self.list(bucket)
             return self.one(bucket, name, media=kind == "/download" or self.query.get("alt") == "media")
-        raise _Error(501, f"not implemented: {self.command} {path}")
+        raise Refusal(501, f"not implemented: {self.command} {path}")
 
     def usable(self, bucket: str) -> None:
         if bucket in self.storage.denied:
-            raise _Error(403, f"caller does not have storage.objects access to the bucket {bucket}")
+            raise Refusal(403, f"caller does not have storage.objects access to the bucket {bucket}")
         if bucket not in self.storage.buckets:
-            raise _Error(404, "The specified bucket does not exist.")
+            raise Refusal(404, "The specified bucket does not exist.")
 
     def create_bucket(self) -> None:
         name = json.loads(self.body)["name"]
         if name in self.storage.buckets:
-            raise _Error(409, "Your previous request to create the named bucket succeeded and you already own it.")
+            raise Refusal(409, "Your previous request to create the named bucket succeeded and you already own it.")
         self.storage.buckets[name] = {}
         self.answer({"kind": "storage#bucket", "name": name, "projectNumber": "1"})
 
@@ -149,9 +179,11 @@ class _Handler(BaseHTTPRequestHandler):
     def one(self, bucket: str, name: str, *, media: bool) -> None:
         if found := re.fullmatch(r"(.+)/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.+)", name):
             return self.rewrite(bucket, *found.groups())
+        if self.command == "POST" and name.endswith("/compose"):
+            return self.compose(bucket, name.removesuffix("/compose"))
         blob = self.storage.buckets[bucket].get(name)
         if blob is None or str(blob.generation) != self.query.get("generation", str(blob.generation)):
-            raise _Error(404, f"No such object: {bucket}/{name}")
+            raise Refusal(404, f"No such object: {bucket}/{name}")
         self.check(blob.generation)
         if self.command in ("PATCH", "PUT"):
             wanted = json.loads(self.body)
@@ -168,13 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
             if not content:
                 return self.send(b"", 416)
         digest = base64.b64encode(hashlib.md5(blob.content).digest()).decode()
-        self.send(content, code, {"X-Goog-Hash": f"md5={digest}", "X-Goog-Generation": str(blob.generation)})
-        return None
+        encoded = {"Content-Encoding": blob.content_encoding} if blob.content_encoding else {}
+        about = {"X-Goog-Hash": f"md5={digest}", "X-Goog-Generation": str(blob.generation)}
+        return self.send(content, code, {**about, **encoded})
 
     def rewrite(self, bucket: str, source: str, to: str, name: str) -> None:
         blob = self.storage.buckets[bucket].get(source)
         if blob is None or str(blob.generation) != self.query.get("sourceGeneration", str(blob.generation)):
-            raise _Error(404, f"No such object: {bucket}/{source}")
+            raise Refusal(404, f"No such object: {bucket}/{source}")
         self.check(blob.generation, "ifSourceGenerationMatch")
         self.usable(to)
         known = self.storage.buckets[to].get(name)
@@ -184,50 +217,38 @@ class _Handler(BaseHTTPRequestHandler):
         answer = {"kind": "storage#rewriteResponse", "done": True, "totalBytesRewritten": size, "objectSize": size}
         self.answer({**answer, "resource": self.resource(to, name)})
 
-    def upload(self, bucket: str) -> None:
-        kind = self.query.get("uploadType")
-        if kind == "multipart":
-            head = b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n"
-            meta, media = email.message_from_bytes(head + self.body, policy=email.policy.HTTP).iter_parts()
-            # Not through the parser, which would alter line ends of the media.
-            mark = self.body.index(b"\r\n\r\n", self.body.index(media["Content-Type"].encode())) + 4
-            end = self.body.rindex(b"\r\n--")
-            about = {"contentType": media["Content-Type"], **json.loads(meta.get_content())}
-            return self.store(bucket, about, self.body[mark:end])
-        if kind == "resumable" and self.command == "POST":
-            key = uuid.uuid4().hex
-            self.storage.uploads[key] = (bucket, self.body.decode() or "{}", self.query, bytearray())
-            where = f"{self.storage.url}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
-            return self.send(b"{}", 200, {"Location": where})
-        if kind == "resumable":
-            return self.resume(bucket)
-        name = self.query["name"]
-        return self.store(bucket, {"name": name}, self.body)
-
-    def resume(self, bucket: str) -> None:
-        _, meta, begun, so_far = self.storage.uploads[self.query["upload_id"]]
-        span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", self.headers.get("Content-Range", "bytes */0"))
-        if not span or (span[1] and int(span[1]) > len(so_far)):
-            raise _Error(400, "Invalid request. There is a gap, or no readable Content-Range.")
-        if span[1]:  # else the client asks how much has arrived; what it sends twice counts once
-            so_far[int(span[1]) :] = self.body
-        if span[2] == "*" or len(so_far) < int(span[2]):
-            return self.send(b"", 308, {"Range": f"bytes=0-{len(so_far) - 1}"} if so_far else {})
-        self.query = begun
-        return self.store(bucket, {"name": begun.get("name"), **json.loads(meta)}, bytes(so_far))
+    def compose(self, bucket: str, name: str) -> None:
+        """https://docs.cloud.google.com/storage/docs/json_api/v1/objects/compose."""
+        asked = json.loads(self.body)
+        if not 1 <= len(asked["sourceObjects"]) <= 32:
+            raise Refusal(400, "The number of source components provided must be between 1 and 32.")
+        content = b""
+        for source in asked["sourceObjects"]:
+            blob = self.storage.buckets[bucket].get(source["name"])
+            wanted = (source.get("objectPreconditions") or {}).get("ifGenerationMatch")
+            if blob is None or str(blob.generation) != str(source.get("generation") or blob.generation):
+                raise Refusal(404, f"No such object: {bucket}/{source['name']}")
+            if wanted is not None and int(wanted) != blob.generation:
+                raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
+            content += blob.content
+        self.store(bucket, {**asked.get("destination", {}), "name": name}, content)
 
     def store(self, bucket: str, meta: dict[str, Any], content: bytes) -> None:
+        self.answer(self.stored(bucket, meta, content))
+
+    def stored(self, bucket: str, meta: dict[str, Any], content: bytes) -> dict[str, Any]:
         known = self.storage.buckets[bucket].get(meta["name"])
         self.check(known.generation if known else 0)
         made = self.storage.put(bucket, meta["name"], content, meta.get("contentType", "application/octet-stream"))
         made.metadata = dict(meta.get("metadata") or {})
-        self.answer(self.resource(bucket, meta["name"]))
+        made.content_encoding = meta.get("contentEncoding") or ""
+        return self.resource(bucket, meta["name"])
 
     def check(self, generation: int, name: str = "ifGenerationMatch") -> None:
         """The precondition of https://docs.cloud.google.com/storage/docs/request-preconditions."""
         wanted = self.query.get(name)
         if wanted is not None and int(wanted) != generation:
-            raise _Error(412, "At least one of the pre-conditions you specified did not hold.")
+            raise Refusal(412, "At least one of the pre-conditions you specified did not hold.")
 
     def resource(self, bucket: str, name: str) -> dict[str, Any]:
         blob = self.storage.buckets[bucket][name]
@@ -239,6 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
             "generation": str(blob.generation),
             "metageneration": "1",
             "contentType": blob.content_type,
+            **({"contentEncoding": blob.content_encoding} if blob.content_encoding else {}),
             "metadata": blob.metadata,
             "crc32c": base64.b64encode(google_crc32c.Checksum(blob.content).digest()).decode(),
             "md5Hash": base64.b64encode(hashlib.md5(blob.content).digest()).decode(),
@@ -248,11 +270,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.send(json.dumps(body).encode(), code, {"Content-Type": "application/json"})
 
     def send(self, body: bytes, code: int, headers: dict[str, str] | None = None) -> None:
+        if self.fault.lost:
+            self.close_connection = True
+            return reset(self.connection)
         self.send_response(code)
         for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(key, value)
         self.end_headers()
+        if 0 <= self.fault.cut < len(body):
+            self.wfile.write(body[: self.fault.cut])
+            self.close_connection = True
+            return reset(self.connection)
         self.wfile.write(body)
+        return None
 
     def log_message(self, *args: object) -> None:
         pass
