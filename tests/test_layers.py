@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "lading.buckets": BASE | {"requests", "google", "urllib3"},
     "lading.storage": BASE | {"lading.buckets"},
     "lading.oci": BASE | {"lading.oci"},
-    "lading.oci.contents": BASE | {"lading.oci", "backports.zstd"},
+    "lading.oci.contents": BASE | {"lading.oci", "backports"},
     "lading.oci.registry": BASE | {"lading.oci", "lading.http", "requests"},
     "lading.oci.channel": BASE | {"lading.oci", "lading.http", "requests"},
     "lading.oci.upload": BASE | {"lading.oci", "lading.http"},
