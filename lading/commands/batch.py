@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lading.batch.progress import Progress
     from lading.batches import BatchReport
 
+_GOES_ON = "ended before it was done; the same command goes on ({})"
 _LINE_SECONDS = 10.0
 """Where no terminal is, progress is a line as often as this."""
 
@@ -64,7 +65,7 @@ def _here(args: argparse.Namespace, job: "BatchJob") -> "BatchReport":
             return run_batch(job, opened.model, opened.digest, threads=args.threads, told=screen.show)
         except (KeyboardInterrupt, SystemExit):
             screen.end()
-            print(f"ended before it was done; the same command goes on ({args.output})", file=sys.stderr)
+            print(_GOES_ON.format(args.output), file=sys.stderr)
             raise
         finally:
             screen.end()
@@ -77,7 +78,11 @@ def _on_beam(args: argparse.Namespace, job: "BatchJob") -> "BatchReport":
         raise LadingError(
             "--beam needs Apache Beam, in an environment of its own: pip install 'lading[serving,beam]'"
         ) from error
-    return run_on_beam(job, args.model, engine=args.engine, environ=os.environ, runner=shlex.split(args.beam))
+    try:
+        return run_on_beam(job, args.model, engine=args.engine, environ=os.environ, runner=shlex.split(args.beam))
+    except (KeyboardInterrupt, SystemExit):
+        print(_GOES_ON.format(args.output), file=sys.stderr)
+        raise
 
 
 def _for_people(report: "BatchReport") -> str:

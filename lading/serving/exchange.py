@@ -108,3 +108,22 @@ class Exchange:
     def send(self, answer: Answer) -> None:
         """Answer; nothing happens if nobody is there any more."""
         self._connection.send(self, answer)
+
+    async def stream(self, answer: Answer, pieces: AsyncIterator[bytes]) -> None:
+        """Answer with a body that is made while it is sent; the connection closes behind it.
+
+        Args:
+            answer: Its head; it has no body of its own.
+            pieces: Of the body, none empty. Each is asked for when the client has taken most of those before, and no
+                more when it is gone. An error of theirs breaks the connection, so that the client knows.
+        """
+        if not self._connection.begin_body(self, answer):
+            return
+        is_whole = False
+        try:
+            async for piece in pieces:
+                if not await self._connection.send_piece(self, piece):
+                    return
+            is_whole = True
+        finally:
+            self._connection.end_body(self, is_whole=is_whole)

@@ -59,6 +59,18 @@ class Heads:
             parts.append(answer.body)
         return b"".join(parts)
 
+    def begin(self, answer: Answer, *, version: str) -> bytes:
+        """The head of an answer whose body follows in pieces; the connection ends with it.
+
+        Args:
+            answer: What to say, without its body.
+            version: Of the request: 1.1 gets chunks (RFC 9112, 7.1), 1.0 the bare pieces.
+        """
+        own = {"content-type": answer.content_type, **self._said, **dict(answer.headers)}
+        if version != "1.0":
+            own["transfer-encoding"] = "chunked"
+        return _head_of(answer.status, {**own, "date": formatdate(usegmt=True), "connection": "close"}) + b"\r\n"
+
     def _json_head(self, status: int) -> bytes:
         head = self._json[status] = _head_of(status, {"content-type": JSON, **self._said})
         return head
