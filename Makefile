@@ -140,7 +140,8 @@ lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 	$(LOCK) $(EXTRAS:%=--extra %) -o requirements.lock pyproject.toml
 	$(LOCK) $(PINNED) $(NOT_RUN:%=--no-emit-package %) --extra gcp --extra sign --extra zstd --extra cloudbuild --extra kubernetes \
 		--extra vertex -o containers/steps/requirements.lock pyproject.toml
-	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert -o containers/steps-train/requirements.lock pyproject.toml
+	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert --extra batch \
+		-o containers/steps-train/requirements.lock pyproject.toml
 	printf '%s\n' $(SERVED) ai-edge-litert | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-litert.lock -
 	printf '%s\n' $(SERVED) tensorflow-cpu | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-tensorflow.lock -
 	echo kfp | $(LOCK) $(PINNED) --no-deps -o containers/kfp.lock -
