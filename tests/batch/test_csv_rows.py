@@ -233,7 +233,7 @@ CELLS = st.sampled_from([*CELL_TEXTS.split(), "", " 1 ", '"1"', '"1,2"', "1\t", 
 ).map(str)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.lists(CELLS, min_size=4, max_size=4), min_size=1, max_size=6),
     st.sampled_from([FLOAT, 2, INT32, UINT8, INT64, UINT64]),
