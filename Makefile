@@ -87,6 +87,8 @@ images-docker:
 		$(BUILD) $(SERVING_BASES) --build-arg ENGINE=$$engine -f containers/serving/Dockerfile \
 			-t lading/serving-$$engine:$(IMAGE_TAG) . || exit; \
 	done
+	$(BUILD) $(if $(BASE),--build-arg BUILD_BASE=$(BASE)) --build-arg SERVING=lading/serving-tensorflow:$(IMAGE_TAG) \
+		-f containers/batch/Dockerfile -t lading/batch:$(IMAGE_TAG) .
 
 # Bytecode is made by a Python of the base's version: this one.
 SLIM = python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim
@@ -144,8 +146,9 @@ lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 		-o containers/steps-train/requirements.lock pyproject.toml
 	printf '%s\n' $(SERVED) ai-edge-litert | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-litert.lock -
 	printf '%s\n' $(SERVED) tensorflow-cpu | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-tensorflow.lock -
+	$(LOCK) $(PINNED) $(SERVED:%=--no-emit-package %) --extra gcp --extra batch -o containers/batch/requirements.lock pyproject.toml
 	echo kfp | $(LOCK) $(PINNED) --no-deps -o containers/kfp.lock -
 	echo hatchling | $(LOCK) $(PINNED) -o containers/build.lock -
 
 clean: ## remove .venv and caches
-	rm -rf .venv .venv-vertex1 .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf .venv .venv-beam .venv-vertex1 .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,6 +1,7 @@
 """``lading batch``: predictions for files of rows."""
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from lading.batches import BatchReport
 
 _GOES_ON = "ended before it was done; the same command goes on ({})"
+_MOST_SHOWN = 5
 _LINE_SECONDS = 10.0
 """Where no terminal is, progress is a line as often as this."""
 
 
 def register(subparsers: Any) -> None:
     """Add the command."""
-    from lading.batch.arguments import add_job
+    from lading.batch.arguments import add_job, count
 
     batch = add_parser(
         subparsers,
@@ -33,7 +35,7 @@ def register(subparsers: Any) -> None:
     )
     add_job(batch)
     add = batch.add_argument
-    add("--threads", type=int, metavar="N", help="blocks side by side (default: one for each processor and one more)")
+    add("--threads", type=count, metavar="N", help="blocks side by side (default: one for each processor and one more)")
     add("--report", metavar="FILE", help="write the verdict here, as JSON")
     add("--quiet", action="store_true", help="no progress")
     add("--beam", metavar="OPTIONS", help="on Apache Beam, with the options of its runner, as one word")
@@ -58,9 +60,12 @@ def _batch(args: argparse.Namespace) -> int:
 def _here(args: argparse.Namespace, job: "BatchJob") -> "BatchReport":
     from lading.batch.model import open_model
     from lading.batch.run import run_batch
+    from lading.framework import stderr_held
 
     screen = _Screen(quiet=args.quiet)
-    with open_model(args.model, environ=os.environ, engine=args.engine) as opened:
+    with contextlib.ExitStack() as stack:
+        with stderr_held():  # TensorFlow writes notes before it looks at TF_CPP_MIN_LOG_LEVEL
+            opened = stack.enter_context(open_model(args.model, environ=os.environ, engine=args.engine))
         try:
             return run_batch(job, opened.model, opened.digest, threads=args.threads, told=screen.show)
         except (KeyboardInterrupt, SystemExit):
@@ -96,8 +101,10 @@ def _for_people(report: "BatchReport") -> str:
     lines += [f"output  {report.output}"]
     if report.errors:
         lines.append(f"errors  {report.errors}")
-        lines += [f"        {count:,} × {reason}" for reason, count in list(report.reasons.items())[:5]]
-    lines += [f"damaged {uri}: {reason}" for uri, reason in list(report.failed_files.items())[:5]]
+        lines += [f"        {count:,} × {reason}" for reason, count in list(report.reasons.items())[:_MOST_SHOWN]]
+    lines += [f"damaged {reason}" for reason in list(report.failed_files.values())[:_MOST_SHOWN]]
+    if len(report.failed_files) > _MOST_SHOWN:
+        lines.append(f"        … and {len(report.failed_files) - _MOST_SHOWN:,} more: --json names them")
     return "\n".join(lines)
 
 

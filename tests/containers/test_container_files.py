@@ -41,7 +41,7 @@ def test_a_lock_has_hashes_and_no_host_and_what_the_tests_run_with(lock: Path) -
 
 
 def test_each_image_has_a_dockerfile_that_builds_this_version() -> None:
-    assert {path.parent.name for path in DOCKERFILES} == {"serving", "steps", "steps-train"}
+    assert {path.parent.name for path in DOCKERFILES} == {"batch", "serving", "steps", "steps-train"}
     for image in project_images():
         name = re.split("[/:]", image)[1]
         text = (CONTAINERS / ("serving" if image in serving_images() else name) / "Dockerfile").read_text()
@@ -71,6 +71,18 @@ def test_a_serving_image_has_what_the_server_asks_for_and_nothing_else(engine: s
     engines = {"tensorflow", "tensorflow-cpu", "ai-edge-litert"}
     own = {"litert": "ai-edge-litert", "tensorflow": "tensorflow-cpu"}[engine]
     assert locked(f"serving/requirements-{engine}.lock") == asked - engines | {own, "typing-extensions"}
+
+
+def test_the_batch_image_adds_what_serving_has_not() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {Requirement(text).name for text in extras["dependencies"]}
+    asked |= {Requirement(text).name for name in ("batch", "gcp") for text in extras["optional-dependencies"][name]}
+    below, added = locked("serving/requirements-tensorflow.lock"), locked("batch/requirements.lock")
+    assert asked <= below | added
+    assert not below & added
+    image = last_stage((CONTAINERS / "batch/Dockerfile").read_text(), {})
+    assert (image["Cmd"], image["ExposedPorts"]) == (["batch-service"], {"8080/tcp": {}})
+    assert "User" not in image  # that of the base
 
 
 def test_a_lock_is_read_for_the_image_and_not_for_this_machine() -> None:
