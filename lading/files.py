@@ -141,7 +141,9 @@ def make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StorageError(f"cannot write {path}: {error.filename} is in the way and is not a directory") from error
+        walls = (above for above in reversed(path.parents) if above.exists() and not above.is_dir())
+        wall = next(walls, error.filename)
+        raise StorageError(f"cannot write {path}: {wall} is in the way and is not a directory") from error
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def import_tensorflow() -> Any:
         InvalidInput: tensorflow is not installed, or Keras runs on another backend.
     """
     if "tensorflow" not in sys.modules:
-        with _stderr_held():
+        with stderr_held():
             try:
                 import tensorflow
             except ImportError as error:
@@ -46,7 +46,7 @@ def import_tensorflow() -> Any:
 
 
 @contextmanager
-def _stderr_held() -> Iterator[None]:
+def stderr_held() -> Iterator[None]:
     """Hold back what this process writes to file descriptor 2; show it only when the block fails."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -30,8 +30,14 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     add("--key-field", default="", metavar="NAME", help="a column for the output, not for the model")
     add("--passthrough", action="append", default=[], metavar="NAME", help="a further column for the output")
     add("--batch-size", type=_batch_size, default=0, metavar="N|auto", help="rows of one call (default: auto)")
-    add("--shard-mib", type=float, default=64, metavar="N", help="written and recorded at once (default: 64 of input)")
-    add("--max-line-bytes", type=int, default=16 * MIB, metavar="N", help="longer rows are bad (default: 16 MiB)")
+    add(
+        "--shard-mib",
+        type=_mib,
+        default=64 * MIB,
+        metavar="N",
+        help="written and recorded at once (default: 64 of input)",
+    )
+    add("--max-line-bytes", type=count, default=16 * MIB, metavar="N", help="longer rows are bad (default: 16 MiB)")
     add("--max-bad-rows", default="10%", metavar="N|P%", help="with more the verdict is negative (default: 10%%)")
     add("--errors", default="", metavar="URI", help="gets the bad rows (default: OUTPUT/_lading/errors.jsonl)")
     add("--engine", choices=("tensorflow", "litert", "auto"), default="tensorflow", help="what computes")
@@ -39,12 +45,29 @@ def add_job(parser: argparse.ArgumentParser) -> None:
 
 
 def _batch_size(text: str) -> int:
-    if text == "auto":
-        return 0
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, or auto, received {text}")
-    return number
+    return 0 if text == "auto" else _count(text, "1 or more, or auto")
+
+
+def count(text: str) -> int:
+    """The type of an argument that is a number from 1 on."""
+    return _count(text, "1 or more")
+
+
+def _count(text: str, expected: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"expected {expected}, received {text}")
+    return int(text)
+
+
+def _mib(text: str) -> int:
+    """Bytes of so many MiB, which may be a fraction."""
+    try:
+        size = int(float(text) * MIB)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"expected MiB above 0, received {text}")
+    return size
 
 
 def _options(args: argparse.Namespace) -> BatchOptions:
@@ -56,7 +79,7 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         key_field=args.key_field,
         passthrough=tuple(args.passthrough),
         batch_size=args.batch_size,
-        shard_bytes=max(1, int(args.shard_mib * MIB)),
+        shard_bytes=args.shard_mib,
         max_line_bytes=args.max_line_bytes,
     )
 

@@ -44,10 +44,15 @@ class Shard:
     bad: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def frequent(self) -> dict[str, int]:
+        """The reasons that are counted beyond this shard: the most frequent ones."""
+        return dict(self.reasons.most_common(MOST_REASONS))
+
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it, with the most frequent reasons."""
+        """As JSON has it."""
         counts = {"end": self.end, "next_row": self.next_row, "rows": self.rows, "bad": self.bad}
-        return {**counts, "reasons": dict(self.reasons.most_common(MOST_REASONS))}
+        return {**counts, "reasons": self.frequent}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "Shard":
@@ -65,9 +70,10 @@ class Done:
             self._take(orjson.loads(line))
         self.resumed = any(file.shards or file.is_whole for file in self.files)
 
-    def shard(self, index: int, shard: Shard) -> None:
-        """Record the next shard of a file, whose part is written."""
-        self._add({"file": index, "shard": shard.to_dict()})
+    def shard(self, index: int, shard: Shard, *, whole: bool = False) -> None:
+        """Record the next shard of a file, whose part is written; or, as ``whole``, is the final file."""
+        record = {"file": index, "shard": shard.to_dict()}
+        self._add({**record, "whole": True} if whole else record)
 
     def whole(self, index: int) -> None:
         """Record that a file's predictions are in their place."""
@@ -100,9 +106,9 @@ class Done:
         file = self.files[record["file"]]
         if record.get("again"):
             self.files[record["file"]] = FileDone()
-        elif record.get("whole"):
-            file.is_whole = True
-        else:
+            return
+        file.is_whole = bool(record.get("whole"))
+        if "shard" in record:
             shard = Shard.from_dict(record["shard"])
             if shard.bad:
                 file.error_shards.append(file.shards)

@@ -24,7 +24,7 @@ class Lease:
     """An object that says who is at work, for ``seconds`` from its last renewal on."""
 
     def __init__(self, objects: Objects, name: str, *, seconds: float = LEASE_SECONDS) -> None:
-        self._objects = objects.with_patience(seconds / _RENEWALS)
+        self._patient, self._objects = objects, objects.with_patience(seconds / _RENEWALS)
         self._name, self._seconds = name, seconds
         self._place = objects.uri
         self._about: dict[str, Any] = {}
@@ -49,7 +49,7 @@ class Lease:
         """
         self._about = {"owner": owner, "seconds": self._seconds, "run": uuid.uuid4().hex}
         generation = 0
-        while not self._write(generation):
+        while not self._write(generation, self._patient):
             generation = self._watch()
         self._ended.clear()
         self._thread = threading.Thread(target=self._keep, name="batch-lease", daemon=True)
@@ -82,12 +82,15 @@ class Lease:
             except (Conflict, StorageError):
                 return
 
-    def _write(self, generation: int) -> bool:
-        """Take, or renew, the lease that has this generation; False if it has another one."""
+    def _write(self, generation: int, objects: Objects) -> bool:
+        """Take, or renew, the lease that has this generation; False if it has another one.
+
+        Renewing has to succeed before the lease runs out. Taking has time: what ran out meanwhile is seen by ``check``.
+        """
         before = _now()
         content = json.dumps(self._about).encode()
         try:
-            self._generation = self._objects.put(self._name, content, generation=generation)
+            self._generation = objects.put(self._name, content, generation=generation)
         except Conflict:
             return False
         # From before it was written: another run may see it at once.
@@ -96,7 +99,7 @@ class Lease:
 
     def _watch(self) -> int:
         """The generation of a lease that ran out; 0 if there is none any more."""
-        first = self._objects.read(self._name)
+        first = self._patient.read(self._name)
         if first is None:
             return 0
         about, generation = _about(first[0]), first[1]
@@ -124,7 +127,7 @@ class Lease:
 
     def _renew(self) -> None:
         with self._lock:
-            if self._lost is None and not self._write(self._generation):
+            if self._lost is None and not self._write(self._generation, self._objects):
                 self._lost = RunInProgress(
                     f"the claim on {self._place} was lost: another run took it over, as this one did not renew it for "
                     f"{self._seconds:g} seconds (was it suspended?). What it did is not lost"

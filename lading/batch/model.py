@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lading.batch.options import BatchOptions
-from lading.errors import InvalidInput
+from lading.errors import InvalidInput, InvalidReference
 from lading.files import digest_file
 from lading.model_files import model_files
 from lading.predict.model import Model, load_model
 from lading.predict.signature import DEFAULT_SIGNATURE, Signature
 from lading.wait import Deadline
 
+_TAGGED = re.compile(r"[^/:]+(:\d+)?(/[^/:]+)+:[^/:]+")
+"""What looks like an image by its tag: ``host:5000/name:tag``."""
 _FETCH_SECONDS = 600.0
 _THREADS = 4
 
@@ -56,6 +59,11 @@ def open_model(
 @contextlib.contextmanager
 def _fetched(uri: str, environ: Mapping[str, str]) -> Iterator[Path]:
     if "@sha256:" not in uri:
+        if _TAGGED.fullmatch(uri) and not Path(uri).exists():
+            raise InvalidReference(
+                "expected a SavedModel, a base of versions, or an image by digest (REPOSITORY@sha256:…), received "
+                f"{uri}: a tag can move, so give the digest that `lading package` printed"
+            )
         with model_files(uri) as found:
             yield found.directory
         return

@@ -42,7 +42,9 @@ def output_names(names: Sequence[str], options: BatchOptions, suffix: str) -> li
     wanted = [_renamed(name, options, suffix) for name in names]
     taken = Counter(wanted)
     # data.csv and data.parquet would both become data.jsonl.
-    return [new if taken[new] == 1 else f"{name}{suffix}" for name, new in zip(names, wanted, strict=True)]
+    apart = [new if taken[new] == 1 else f"{name}{suffix}" for name, new in zip(names, wanted, strict=True)]
+    # And beside them there may be a data.csv.jsonl.
+    return apart if len(set(apart)) == len(apart) else [f"{name}{suffix}" for name in names]
 
 
 def errors_stats_name(index: int, count: int) -> str:

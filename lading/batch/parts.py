@@ -3,7 +3,8 @@
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import IO
 
 import orjson
@@ -14,6 +15,7 @@ from lading.batch.formats.base import BadRow, Block, OutputFormat
 from lading.batch.naming import errors_stats_name
 from lading.batch.plan import ERROR_PARTS, PARTS, Plan
 from lading.batch.predictor import Predicted
+from lading.files import storage_errors
 
 _IN_MEMORY = 4 << 20
 """More of a part than this is on this machine's disk until it is written."""
@@ -39,12 +41,17 @@ class Part:
             self._file.write(format.head())
 
     def add(self, block: Block, predicted: Predicted) -> None:
-        """Add the next block."""
-        if self._framed and predicted.content:
-            self._file.write(_LENGTH.pack(len(predicted.content)))
-        self._file.write(predicted.content)
-        for row in predicted.bad:
-            self._errors.write(_error_line(self._uri, row))
+        """Add the next block.
+
+        Raises:
+            StorageError: this machine's directory for temporary files is full, or cannot be written.
+        """
+        with storage_errors(Path(tempfile.gettempdir(), "part")):
+            if self._framed and predicted.content:
+                self._file.write(_LENGTH.pack(len(predicted.content)))
+            self._file.write(predicted.content)
+            for row in predicted.bad:
+                self._errors.write(_error_line(self._uri, row))
         shard = self.shard
         shard.end, shard.next_row = block.end, block.next_row
         shard.rows += predicted.rows
@@ -63,6 +70,26 @@ class Part:
             AccessDenied, StorageError: it cannot be written.
         """
         outputs.write(part_name(PARTS, file, number), _pieces(self._file))
+        self._store_errors(outputs, file, number)
+
+    def publish(self, plan: Plan, outputs: Outputs, format: OutputFormat, file: int) -> None:
+        """Write it as the final file, of which it is the only part, and its bad rows where those of parts are.
+
+        Args:
+            plan: The run.
+            outputs: Where.
+            format: What it is written in.
+            file: Index in the plan.
+
+        Raises:
+            AccessDenied, StorageError: it cannot be written.
+        """
+        self._store_errors(outputs, file, 0)
+        pieces = _pieces(self._file)
+        outputs.write(plan.files[file].output, format.join(_unframed(pieces)) if self._framed else pieces)
+        _write_errors_stats(plan, outputs, file, self.shard.frequent)
+
+    def _store_errors(self, outputs: Outputs, file: int, number: int) -> None:
         if self.shard.bad:
             outputs.write(part_name(ERROR_PARTS, file, number), _pieces(self._errors))
 
@@ -101,30 +128,34 @@ def publish(plan: Plan, outputs: Outputs, format: OutputFormat, file: int, *, so
     output = plan.files[file].output
     parts = [part_name(PARTS, file, number) for number in range(so_far.shards)]
     if not format.plain:
-        outputs.write(output, format.join(_framed(outputs, parts)))
+        blocks = (block for name in parts for block in _unframed(outputs.stream(name)))
+        outputs.write(output, format.join(blocks))
     elif parts:
         outputs.concatenate(parts, output)
     else:
         outputs.write(output, format.head())
-    if plan.options.output_format == "ai-platform":
-        from lading.batch.formats.ai_platform import errors_stats
-
-        outputs.write(errors_stats_name(file, len(plan.files)), errors_stats(so_far.reasons))
+    _write_errors_stats(plan, outputs, file, so_far.reasons)
     return parts
 
 
-def _framed(outputs: Outputs, parts: Sequence[str]) -> Iterator[bytes]:
-    """What ``encode`` gave for each block, out of the parts."""
-    for name in parts:
-        held = b""
-        for piece in outputs.stream(name):
-            held += piece
-            while len(held) >= _LENGTH.size:
-                end = _LENGTH.size + _LENGTH.unpack_from(held)[0]
-                if len(held) < end:
-                    break
-                yield held[_LENGTH.size : end]
-                held = held[end:]
+def _write_errors_stats(plan: Plan, outputs: Outputs, file: int, reasons: Mapping[str, int]) -> None:
+    if plan.options.output_format == "ai-platform":
+        from lading.batch.formats.ai_platform import errors_stats
+
+        outputs.write(errors_stats_name(file, len(plan.files)), errors_stats(reasons))
+
+
+def _unframed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What ``encode`` gave for each block, out of a part."""
+    held = b""
+    for piece in pieces:
+        held += piece
+        while len(held) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(held)[0]
+            if len(held) < end:
+                break
+            yield held[_LENGTH.size : end]
+            held = held[end:]
 
 
 def part_name(directory: str, file: int, number: int) -> str:

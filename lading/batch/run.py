@@ -15,7 +15,7 @@ from lading.batch.limit import Limit
 from lading.batch.model import choose_signature
 from lading.batch.naming import format_of, output_names
 from lading.batch.pipeline import Pipeline
-from lading.batch.plan import MANIFEST, NOTES, REPORT, Plan, PlannedFile
+from lading.batch.plan import MANIFEST, NOTES, PARTS, REPORT, Plan, PlannedFile
 from lading.batch.predictor import Predicted, Predictor
 from lading.batch.progress import Meter, Progress
 from lading.batch.reading import Piece, pieces
@@ -149,6 +149,7 @@ def end_run(job: BatchJob, outputs: Outputs, done: Done, report: BatchReport) ->
     if not job.keep_notes:
         _forget(outputs)
     elif all(file.is_whole for file in done.files):
+        outputs.remove(outputs.names(PARTS))  # of files that were whole when a run was killed before it removed these
         outputs.write(REPORT, to_json(report).encode())
 
 

@@ -70,5 +70,5 @@ def _write_errors(done: Done, outputs: Outputs, uri: str) -> str:
 def _damaged_words(damaged: Mapping[str, str]) -> str:
     if not damaged:
         return "all were"
-    uri, reason = next(iter(damaged.items()))
-    return f"{len(damaged)} could not: {uri}: {reason}" + (", …" if len(damaged) > 1 else "")
+    reason = next(iter(damaged.values()))  # which names the file
+    return f"{len(damaged)} could not: {reason}" if len(damaged) == 1 else f"{len(damaged)} could not"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from lading.batch.done import Done
 from lading.batch.files import Outputs
@@ -12,7 +13,18 @@ from lading.batch.predictor import Predicted
 from lading.batch.reading import Piece
 
 _WAITING = 2
-"""So many writes may wait for the storage while the next blocks are predicted."""
+"""So many parts may wait for the storage while the next blocks are predicted."""
+_AT_ONCE = 4
+"""So many files of a single shard are written side by side: each waits for the disk, or the bucket, several times."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A part to which nothing is added any more."""
+
+    file: int
+    number: int
+    part: Part
 
 
 class Writer:
@@ -26,9 +38,14 @@ class Writer:
         self._plan, self._done, self._outputs, self._format = plan, done, outputs, format
         self.failed: dict[int, str] = {}
         self._part: Part | None = None
+        self._held: _Whole | None = None
+        """Not written before the next block, or the end of the file: a file's only part is the final file."""
         self._shards = [file.shards for file in done.files]
-        self._writes = ThreadPoolExecutor(1, thread_name_prefix="batch-store")
+        self._parts = ThreadPoolExecutor(1, thread_name_prefix="batch-store")
+        self._files = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="batch-publish")
         self._pending: list[Future[None]] = []
+        self._error: BaseException | None = None
+        """Of the first write that failed; none is done after it, as a file's writes build on each other."""
 
     def take(self, piece: Piece, predicted: Predicted | None) -> None:
         """Take the next block, or the end of a file.
@@ -40,14 +57,14 @@ class Writer:
         if piece.block is None or predicted is None:
             self._end(piece)
             return
+        self._store_held()
         number = self._shards[piece.file]
         if self._part is None:
             self._part = Part(self._format, self._plan.files[piece.file].file.uri, is_first=not number)
         self._part.add(piece.block, predicted)
         if piece.ends_shard:
-            part, self._part = self._part, None
+            self._held, self._part = _Whole(piece.file, number, self._part), None
             self._shards[piece.file] += 1
-            self._later(lambda: self._store(piece.file, number, part))
 
     def finish(self) -> None:
         """Wait for every write.
@@ -55,34 +72,63 @@ class Writer:
         Raises:
             RunInProgress, AccessDenied, StorageError: one of them failed.
         """
+        self._store_held()
         for pending in self._pending:
             pending.result()
         self._outputs.flush()
 
     def close(self) -> None:
         """End, whatever was written."""
-        self._writes.shutdown(cancel_futures=True)
+        self._parts.shutdown(cancel_futures=True)
+        self._files.shutdown(cancel_futures=True)
         if self._part:
             self._part.close()
+        if self._held:
+            self._held.part.close()
 
-    def _later(self, write: Callable[[], None]) -> None:
-        while len(self._pending) >= _WAITING:
+    def _later(self, pool: ThreadPoolExecutor, most: int, write: Callable[[], None]) -> None:
+        while len(self._pending) >= most:
             self._pending.pop(0).result()
-        self._pending.append(self._writes.submit(write))
+        self._pending.append(pool.submit(self._do, write))
+
+    def _do(self, write: Callable[[], None]) -> None:
+        if self._error is not None:
+            raise self._error
+        try:
+            write()
+        except BaseException as error:
+            self._error = error
+            raise
 
     def _end(self, piece: Piece) -> None:
+        whole = self._held
+        if whole and not whole.number and not piece.problem:
+            self._held = None
+            self._later(self._files, _AT_ONCE, lambda: self._publish_part(whole))
+            return
+        self._store_held()
         if not piece.problem:
-            self._later(lambda: self._publish(piece.file))
+            self._later(self._parts, _WAITING, lambda: self._publish(piece.file))
             return
         self.failed[piece.file] = piece.problem
         if self._part:
             self._part.close()
             self._part = None
 
-    def _store(self, file: int, number: int, part: Part) -> None:
-        part.store(self._outputs, file, number)
-        self._done.shard(file, part.shard)
-        part.close()
+    def _store_held(self) -> None:
+        if self._held:
+            whole, self._held = self._held, None
+            self._later(self._parts, _WAITING, lambda: self._store(whole))
+
+    def _store(self, whole: _Whole) -> None:
+        whole.part.store(self._outputs, whole.file, whole.number)
+        self._done.shard(whole.file, whole.part.shard)
+        whole.part.close()
+
+    def _publish_part(self, whole: _Whole) -> None:
+        whole.part.publish(self._plan, self._outputs, self._format, whole.file)
+        self._done.shard(whole.file, whole.part.shard, whole=True)
+        whole.part.close()
 
     def _publish(self, file: int) -> None:
         parts = publish(self._plan, self._outputs, self._format, file, so_far=self._done.files[file])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from claim_holder import HALF
+from fakes.storage_faults import Fault
 from storage_places import LEASE_SECONDS, Place, open_place
 
 from lading.batch.objects import Objects
@@ -187,6 +188,17 @@ def test_of_two_writers_of_a_journal_the_later_one_is_told(bucket: Place) -> Non
     assert second.lines() == [b"1", b"2"]
     for journal in (first, second):
         journal.close()
+
+
+def test_a_lease_is_taken_from_a_storage_that_stumbles_for_longer_than_it_lasts(bucket: Place) -> None:
+    assert bucket.server is not None
+    fault = Fault(method="POST", status=503, seconds=LEASE_SECONDS)
+    bucket.server.faults.append(fault)
+    outputs = bucket.outputs()
+    outputs.claim("a")
+    assert fault.hit.is_set()
+    outputs.check()
+    outputs.release()
 
 
 def test_a_lease_outlives_a_storage_that_is_away_for_a_while(bucket: Place) -> None:

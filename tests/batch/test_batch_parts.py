@@ -33,6 +33,8 @@ def test_other_formats_get_their_own_ending_and_never_collide() -> None:
         "a.jsonl.csv",
         "a.parquet.csv",
     ]
+    names = ["a.csv", "a.csv.jsonl", "a.parquet"]
+    assert output_names(names, BatchOptions(), ".jsonl") == ["a.csv.jsonl", "a.csv.jsonl.jsonl", "a.parquet.jsonl"]
 
 
 def test_ai_platforms_results_are_numbered() -> None:

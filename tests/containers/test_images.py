@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from engines import docker, registry
+from engines import docker, need, ran, registry
 from fakes.registry import FakeRegistry
 
 from lading import __version__
@@ -21,7 +23,8 @@ from lading.wait import Deadline
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS, STEPS_TRAIN = step_images()
-COMPRESSED_MB = 90
+COMPRESSED_MB = 40
+"""Of the small image, above its base."""
 pytestmark = [pytest.mark.images, pytest.mark.timeout(600)]
 
 
@@ -62,17 +65,26 @@ def test_it_says_where_it_comes_from(image: str) -> None:
     assert told["source"].startswith("https://")
 
 
-def test_only_the_training_image_has_tensorflow() -> None:
+def test_each_image_has_only_what_its_steps_use() -> None:
+    """TensorFlow is for training; the client of Kubernetes for who deploys there."""
     program = "import importlib.util as u; print(bool(u.find_spec('tensorflow')), bool(u.find_spec('kubernetes')))"
-    assert python(STEPS, program) == "False False"
+    assert python(STEPS, program) == "False True"
     assert python(STEPS_TRAIN, program) == "True False"
 
 
-def test_the_small_image_is_small(tmp_path: Path) -> None:
+def test_the_small_image_adds_little_to_its_base(tmp_path: Path) -> None:
     saved = tmp_path / "image.tar"
-    assert not docker("save", "-o", saved, STEPS).returncode
-    subprocess.run(["gzip", "-6", saved], check=True)
-    assert (tmp_path / "image.tar.gz").stat().st_size / 1e6 <= COMPRESSED_MB
+    ran(docker("save", "-o", saved, STEPS))
+    with tarfile.open(saved) as archive:
+        layers = json.loads(read(archive, "manifest.json"))[0]["Layers"]
+        own = [read(archive, name) for name in layers[-2:]]  # libraries, lading
+    assert sum(len(zlib.compress(layer, 6)) for layer in own) / 1e6 <= COMPRESSED_MB
+
+
+def read(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None, name
+    return file.read()
 
 
 def test_images_list_knows_that_they_are_built() -> None:
@@ -82,8 +94,7 @@ def test_images_list_knows_that_they_are_built() -> None:
 @pytest.fixture
 def prefix(tmp_path: Path) -> Iterator[str]:
     """A prefix in Debian's registry; the tags that Docker had to make for it are removed at the end."""
-    if not shutil.which("docker-registry"):
-        pytest.skip("Debian's docker-registry is not installed")
+    need("docker-registry")
     with registry(tmp_path) as host:
         yield f"{host}/team"
         forget(f"{host}/team")
@@ -162,11 +173,18 @@ def test_the_release_pipeline_in_its_images_promotes_and_rejects(home: Path) -> 
 
     second = run(hyperparameters='{"epochs": 1, "learning_rate": 1e-9}')
     assert second.returncode == 1
-    assert "Inner task failed: 'reject-2'" in re.sub(r"\x1b\[\d+m", "", second.stdout), second.stdout[-4000:]
+    # KFP numbers tasks of one name: which of them it is changes with the pipeline.
+    assert re.search(r"Inner task failed: 'reject(-\d+)?'", plain(second.stdout)), second.stdout[-4000:]
+    assert "min_accuracy: expected at least 0.8" in second.stdout
     (after,) = status(home / "lading" / "local", deadline=Deadline.after(10))
     assert after["traffic"] == service["traffic"]
 
     third = run(data=f"{home}/nowhere")
     assert third.returncode == 1
-    assert "Inner task failed: 'train'" in re.sub(r"\x1b\[\d+m", "", third.stdout), third.stdout[-4000:]
+    assert "Inner task failed: 'train'" in plain(third.stdout), third.stdout[-4000:]
     assert f"{home}/nowhere" in third.stdout
+
+
+def plain(said: str) -> str:
+    """Without colours."""
+    return re.sub(r"\x1b\[\d+m", "", said)

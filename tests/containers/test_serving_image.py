@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
 
 def assembled(checkout: Path, *words: object) -> None:
-    ran(run(sys.executable, "-m", "containers.assembly", *words, cwd=checkout))
+    ran(run(sys.executable, "-m", "containers.assembly", *words, cwd=checkout, timeout=900))
 
 
 @pytest.fixture(scope="module")

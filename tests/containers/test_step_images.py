@@ -10,7 +10,7 @@ from engines import build_context, need, ran, run
 
 ROOT = Path(__file__).parent.parent.parent
 COMPRESSED_MB = 65
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
 # As KFP's compiled components begin.
 AS_KFP = """
@@ -40,7 +40,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [sys.executable, "-m", "containers.assembly"]
     base, to = f"oci:{folder}/images:base-shell", f"oci:{folder}/images:steps"
     ran(run(*words, "base", "--shell", "--to", base, cwd=checkout))
-    ran(run(*words, "steps", "--base", base, "--to", to, cwd=checkout))
+    ran(run(*words, "steps", "--base", base, "--to", to, cwd=checkout, timeout=900))
     return folder / "images"
 
 

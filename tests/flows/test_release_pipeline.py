@@ -43,12 +43,15 @@ def write_penguins(directory: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, mlp_model: Path) -> Iterator[Path]:
     """A directory to work in, with the state below it and what the README talks of beside."""
     made = tmp_path_factory.mktemp("home")
     shutil.copy(ROOT / "docs" / "examples" / "penguins.py", made / "my_recipe.py")
     write_penguins(made / "my_data")
     write_fashion(made / "fashion")
+    shutil.copytree(mlp_model, made / "my_model")
+    (made / "my_rows").mkdir()
+    (made / "my_rows" / "rows.jsonl").write_text(f"{[[0] * 28] * 28}\n")
     yield made
     stop(made / "lading" / "local", deadline=Deadline.after(60))
 
@@ -118,7 +121,7 @@ def test_the_readme_does_what_it_says(home: Path) -> None:
 
 
 def test_a_recipe_of_ones_own_is_served(home: Path) -> None:
-    """The README's last command released it; it has two named inputs."""
+    """The README's command released it; it has two named inputs."""
     services = {service["name"]: service for service in status(home / "lading" / "local", deadline=Deadline.after(10))}
     instance = {"measures": [47.0, 15.0, 217.0, 5100.0], "island": 0}
     url = f"{services['taxi']['url']}/v1/models/taxi:predict"

@@ -59,8 +59,9 @@ def match_columns(names: Sequence[str], signature: Signature, carried: Sequence[
         places.setdefault(name, index)
     missing = [name for name in carried if name not in places]
     if missing:
+        column, is_to_be = ("column", "is") if len(missing) == 1 else ("columns", "are")
         raise InvalidInput(
-            f"{file}: expected the column {', '.join(missing)}, which is to be carried to the output, "
+            f"{file}: expected the {column} {', '.join(missing)}, which {is_to_be} to be carried to the output, "
             f"received {_list(names)}"
         )
     free = tuple(index for index, name in enumerate(names) if name not in carried)
