@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from lading.errors import AccessDenied, InvalidInput, NotFound, RemoteError
+from lading.errors import AccessDenied, InvalidInput, NotFound, RemoteError, ServiceUnreachable
 from lading.releases import SmokeAnswer
 from lading.targets.door import Door
 from lading.values import GoldenRequest
@@ -27,8 +27,8 @@ def ask_golden(door: Door, golden: GoldenRequest, *, deadline: Deadline) -> tupl
     """Send a request whose right answer is known; say how it went, and who answered.
 
     Raises:
-        ServiceUnreachable: nothing answers.
         AccessDenied: we may not ask.
+        DeadlineExceeded: no answer came in time.
     """
     body = {"signature_name": golden.signature, "inputs": golden.request}
     start = time.perf_counter()
@@ -36,8 +36,8 @@ def ask_golden(door: Door, golden: GoldenRequest, *, deadline: Deadline) -> tupl
         answer = door.predict(body, deadline=deadline)
     except AccessDenied:  # says nothing of the model, and a credential is not a thing to judge
         raise
-    except (RemoteError, NotFound) as error:
-        # The revision answered, wrongly: that is a verdict, not a failure of the test.
+    except (RemoteError, NotFound, ServiceUnreachable) as error:
+        # The revision answered wrongly, or died of what it was asked: a verdict, not a failure of the test.
         return _judged(golden, {}, start, str(error)), Identity()
     identity = identity_of(answer)
     try:
@@ -51,8 +51,8 @@ def ask_instances(door: Door, body: Mapping[str, Any], *, deadline: Deadline) ->
     """Send a request of the user's own, to which any finite answer is right; say how it went, and who answered.
 
     Raises:
-        ServiceUnreachable: nothing answers.
         AccessDenied: we may not ask.
+        DeadlineExceeded: no answer came in time.
     """
     signature, asked = str(body.get("signature_name", "")), dict(body)
     start = time.perf_counter()
@@ -60,7 +60,7 @@ def ask_instances(door: Door, body: Mapping[str, Any], *, deadline: Deadline) ->
         answer = door.predict(body, deadline=deadline)
     except AccessDenied:
         raise
-    except (RemoteError, NotFound) as error:
+    except (RemoteError, NotFound, ServiceUnreachable) as error:
         return SmokeAnswer(signature, False, _since(start), str(error), asked), Identity()
     try:
         problem = "" if is_finite(answer.json()) else "an answer to the given instances is not finite"

@@ -59,7 +59,7 @@ def promote_candidate(
             tagged = (replace(wanted[0], tag=CANDIDATE_TAG if watch else ""), *wanted[1:])
             state = target.shift(state, tagged, rollout, deadline=deadline)
         _check_split(state, wanted, candidate.target)
-        if watch is not None:
+        if watch:
             seen.append(watch(percent))
             if not seen[-1].passed:
                 return _undone(candidate, state, seen, target=target, deadline=deadline)
@@ -67,17 +67,8 @@ def promote_candidate(
     _check_split(state, final, candidate.target)
     if rollout.phase is not Phase.PROMOTED:
         state = target.shift(state, final, rollout.now(Phase.PROMOTED), deadline=deadline)
-    return Promotion(
-        service=candidate.service,
-        target=candidate.target,
-        release_id=candidate.release_id,
-        revision=candidate.revision,
-        url=state.url,
-        before=rollout.before,
-        after=state.serving(),
-        reason=f"{len(report.answers)} of {len(report.answers)} smoke answers were right",
-        steps=tuple(seen),
-    )
+    reason = f"{len(report.answers)} of {len(report.answers)} smoke answers were right"
+    return _outcome(candidate, state, seen, before=rollout.before, reason=reason, passed=True)
 
 
 def check_steps(steps: Sequence[int]) -> None:
@@ -127,16 +118,29 @@ def _undone(
     failed = next(check for check in seen[-1].checks if not check.passed)
     reason = f"at {seen[-1].percent} %: {failed.name}: expected {failed.expected}, received {failed.received}"
     after = undo(target, state, deadline=deadline, reason=reason)
+    return _outcome(candidate, after, seen, before=state.rollout.before, reason=reason, passed=False)
+
+
+def _outcome(
+    candidate: Candidate,
+    state: ServiceState | None,
+    seen: list[StepReport],
+    *,
+    before: tuple[TrafficTarget, ...],
+    reason: str,
+    passed: bool,
+) -> Promotion:
+    """How a release ended; ``state`` is the service as it then is, None when it is gone."""
     return Promotion(
         service=candidate.service,
         target=candidate.target,
         release_id=candidate.release_id,
         revision=candidate.revision,
-        url=after.url if after else "",
-        before=state.rollout.before,
-        after=after.serving() if after else (),
+        url=state.url if state else "",
+        before=before,
+        after=state.serving() if state else (),
         reason=reason,
-        passed=False,
+        passed=passed,
         steps=tuple(seen),
     )
 

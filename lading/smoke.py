@@ -45,16 +45,10 @@ def smoke_test(
         deadline=deadline,
         what=f"revision {candidate.revision} to be ready",
     )
-    answers, identities = [], set()
-    for request in golden:
-        answer, identity = ask_golden(door, request, deadline=deadline)
-        answers.append(answer)
-        identities.add(identity)
-    own = []
-    for body in instances:
-        answer, identity = ask_instances(door, body, deadline=deadline)
-        own.append(answer)
-        identities.add(identity)
+    asked = [ask_golden(door, request, deadline=deadline) for request in golden]
+    asked_own = [ask_instances(door, body, deadline=deadline) for body in instances]
+    answers, own = [answer for answer, _ in asked], [answer for answer, _ in asked_own]
+    identities = {identity for _, identity in asked + asked_own}
     median = statistics.median(answer.milliseconds for answer in answers) if answers else 0.0
     checks = (
         _answers_check("answers", answers, "every golden request answered rightly, at least one"),

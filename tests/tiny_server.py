@@ -16,7 +16,8 @@ NUMBERS = count(1)
 AFTER = int(os.environ.get("FAULTS_AFTER", "0"))
 """So many predictions are right before the faults begin that the environment asks for.
 
-``FAULTS_FOR`` names a field of the request: others have no faults.
+``FAULTS_FOR`` names a field of the request: others have no faults. ``EXITS``: instead of an answer it ends.
+``NOT_READY``: it never says that it is ready.
 """
 
 
@@ -34,13 +35,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self) -> None:
-        self.reply(200, {"ready": True})
+        self.reply(503 if "NOT_READY" in os.environ else 200, {"ready": "NOT_READY" not in os.environ})
 
     def do_POST(self) -> None:
         sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         number = next(NUMBERS)
         answer = json.loads(Path("answer.json").read_text())
         faulty = number > AFTER and os.environ.get("FAULTS_FOR", "") in ("", *sent)
+        if faulty and "EXITS" in os.environ:
+            os._exit(3)
         time.sleep(float(os.environ.get("SLOW_SECONDS", "0")) if faulty else 0)
         if faulty and "ERROR_EVERY" in os.environ and not number % int(os.environ["ERROR_EVERY"]):
             answer = "error"

@@ -8,7 +8,7 @@ from lading.deploy import deploy_candidate
 from lading.errors import InvalidInput, LadingError, RolloutInProgress
 from lading.judging import Limits
 from lading.observe import Questions, Users, observe_step
-from lading.promote import check_steps, promote_candidate
+from lading.promote import Watch, check_steps, promote_candidate
 from lading.releases import Candidate, Promotion, RevisionHealth, RolloutReport, SmokeReport, StepReport
 from lading.settle import settle_release
 from lading.smoke import smoke_test
@@ -157,31 +157,16 @@ def promote_watched(
         InvalidInput: the target cannot make a service public.
         Others as ``promote_candidate``.
     """
-    doors = {
-        "candidate_door": candidate_door(target, candidate),
-        "service_door": target.door(candidate.service, None, url=candidate.service_url, model=candidate.model),
-    }
-    asked = questions or Questions.of(smoke)
-    before = _before(candidate, target, deadline)
     _check_public(public, target, candidate.target)
-
-    def watch(percent: int) -> StepReport:
-        say(f"{percent} % of the traffic goes to {candidate.revision}")
-        step = observe_step(
-            candidate,
-            percent,
-            asked,
-            **doors,
-            users=Users(target, candidate, before, deadline),
-            hold_seconds=hold_seconds,
-            limits=limits or Limits(),
-            deadline=deadline,
-        )
-        say(f"  {_words(step.candidate)}")
-        if step.users is not None:
-            say(f"  its users: {_words(step.users)}" + ("" if step.users_before else " (too few to judge by)"))
-        return step
-
+    watch = _watcher(
+        candidate,
+        questions or Questions.of(smoke),
+        target=target,
+        hold_seconds=hold_seconds,
+        limits=limits or Limits(),
+        deadline=deadline,
+        say=say,
+    )
     is_watched = questions is not None or len(steps) > 1 or hold_seconds > 0
     promotion = promote_candidate(
         candidate,
@@ -197,6 +182,42 @@ def promote_watched(
         say(f"{candidate.service} is public now: everyone may ask it")
     say(_ending(promotion))
     return promotion
+
+
+def _watcher(
+    candidate: Candidate,
+    questions: Questions,
+    *,
+    target: Target,
+    hold_seconds: float,
+    limits: Limits,
+    deadline: Deadline,
+    say: Say,
+) -> Watch:
+    """Watches each step, and tells how it went."""
+    own_door = candidate_door(target, candidate)
+    service_door = target.door(candidate.service, None, url=candidate.service_url, model=candidate.model)
+    before = _before(candidate, target, deadline)
+
+    def watch(percent: int) -> StepReport:
+        say(f"{percent} % of the traffic goes to {candidate.revision}")
+        step = observe_step(
+            candidate,
+            percent,
+            questions,
+            candidate_door=own_door,
+            service_door=service_door,
+            users=Users(target, candidate, before, deadline),
+            hold_seconds=hold_seconds,
+            limits=limits,
+            deadline=deadline,
+        )
+        say(f"  {_words(step.candidate)}")
+        if step.users is not None:
+            say(f"  its users: {_words(step.users)}" + ("" if step.users_before else " (too few to judge by)"))
+        return step
+
+    return watch
 
 
 def _check_public(public: bool, target: Target, name: str) -> None:

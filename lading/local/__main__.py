@@ -14,11 +14,18 @@ from lading.local.supervisor import supervise
 def main(role: str, state: str) -> int:
     """Run one of the two processes to its end."""
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s"
+        level=logging.INFO,
+        stream=sys.stderr,
+        format=f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s",
+        force=True,  # the server inherits what the supervisor has
     )
     layout = Layout(Path(state))
     try:
-        return supervise(layout) if role == "supervise" else serve(layout, environ=os.environ)
+        return (
+            supervise(layout, lambda: main("serve", state))
+            if role == "supervise"
+            else serve(layout, environ=os.environ)
+        )
     except LadingError as error:
         logging.error("%s", error)
         return 3

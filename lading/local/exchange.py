@@ -2,11 +2,14 @@
 
 import asyncio
 import re
+import socket
+import struct
 
 from lading.local import wire
 
 _SMALL_BYTES = 65536
 _STATUS = re.compile("[2-5][0-9]{2}", re.ASCII)
+_RESET = struct.pack("ii", 1, 0)  # socket(7), SO_LINGER: to close is to reset
 
 
 class Exchange:
@@ -23,7 +26,7 @@ class Exchange:
         self.status = 0
         """Of the answer that the client has got a part of, as far as its revision is concerned; 0 before there is one.
 
-        An answer that the revision breaks off is a 502 that could not be told any more.
+        An answer that the revision breaks off, or never begins, is a 502 that the client is not told.
         """
         self.answered = 0.0
         """When the answer began, by the clock of the event loop."""
@@ -49,7 +52,7 @@ class Exchange:
             try:
                 answer = await answering
             except (wire.BadMessage, ConnectionError) as error:
-                return await self.fail(502, "Bad Gateway", f"the revision failed: {error}")
+                return await self._failed(error)
             framed = await self._answer(answer)
             return framed and sending.done() and sending.exception() is None and self._keeps_alive()
         finally:
@@ -67,7 +70,7 @@ class Exchange:
             self._up_writer.write(self._request_head() + body)
             answer = await self._answer_head()
         except (wire.BadMessage, ConnectionError) as error:
-            return await self.fail(502, "Bad Gateway", f"the revision failed: {error}")
+            return await self._failed(error)
         return await self._answer(answer) and self._keeps_alive()
 
     async def _answer_head(self) -> wire.Head:
@@ -76,7 +79,7 @@ class Exchange:
         while answer and answer.start[1].startswith("1"):
             answer = await wire.read_head(self._up_reader)
         if answer is None:
-            raise wire.BadMessage("the revision closed the connection without an answer")
+            raise wire.BrokenOff("the revision closed the connection without an answer")
         if not _STATUS.fullmatch(answer.start[1]):
             raise wire.BadMessage(f"expected a status from 200 to 599, received {answer.start[1][:20]!r}")
         return answer
@@ -125,6 +128,19 @@ class Exchange:
             raise
         await self.writer.drain()
         return framed
+
+    async def _failed(self, error: Exception) -> bool:
+        """Tell the client that the revision gave no answer, or none that can be read.
+
+        A revision that died may have done what it was asked, or not, and only who asks knows whether to ask again: its
+        connection is reset, as the revision's was. RFC 9110, 9.2.2 forbids proxies to send such a request again.
+        """
+        if not isinstance(error, wire.BrokenOff | ConnectionError):
+            return await self.fail(502, "Bad Gateway", f"the revision failed: {error}")
+        self._begin(502)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.writer.transport.abort()
+        return False
 
     def _begin(self, status: int) -> None:
         self.status, self.answered = status, asyncio.get_running_loop().time()

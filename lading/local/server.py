@@ -93,17 +93,6 @@ def _listen(api: Api, layout: Layout) -> ThreadingHTTPServer:
     return server
 
 
-def spawn(layout: Layout, role: str) -> "subprocess.Popen[bytes]":
-    """Start ``python -m lading.local ROLE`` as a child.
-
-    Args:
-        layout: The state directory; the process writes to its ``server.log``.
-        role: ``supervise`` or ``serve``.
-    """
-    with layout.server_log.open("ab") as log:
-        return subprocess.Popen(_command(layout, role), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
-
-
 def spawn_detached(layout: Layout, role: str) -> None:
     """Start ``python -m lading.local ROLE`` so that it holds nothing of the caller's: no terminal, no pipes, no parent.
 
@@ -112,7 +101,7 @@ def spawn_detached(layout: Layout, role: str) -> None:
     """
     with layout.server_log.open("ab") as log:
         subprocess.run(
-            ["/bin/sh", "-c", '"$@" &', "sh", *_command(layout, role)],
+            ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-P", "-m", "lading.local", role, str(layout.root)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -120,7 +109,3 @@ def spawn_detached(layout: Layout, role: str) -> None:
             start_new_session=True,
             check=True,
         )
-
-
-def _command(layout: Layout, role: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "lading.local", role, str(layout.root)]

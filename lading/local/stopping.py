@@ -18,6 +18,12 @@ class StopSignal:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._arrive)
 
+    @staticmethod
+    def forget() -> None:
+        """Let the signals end the process, as in one that has just been started."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
     def wait(self, seconds: float) -> bool:
         """Sleep, but no longer than until a signal arrives; whether one has."""
         end = time.monotonic() + seconds

@@ -1,11 +1,12 @@
 """The process that keeps the server running: it starts it again whenever it ends, until the target is stopped."""
 
 import logging
-import subprocess
+import sys
 import time
+from collections.abc import Callable
+from multiprocessing import get_context
 
 from lading.local.locks import FileLock, holder
-from lading.local.server import spawn
 from lading.local.state import Layout
 from lading.local.stopping import StopSignal
 from lading.wait import Deadline
@@ -13,12 +14,17 @@ from lading.wait import Deadline
 _LOG = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.1
-_STEADY_SECONDS = 10.0  # a server that lived this long starts again at once
+_STEADY_SECONDS = 2.0  # a server that lived this long starts again at once
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
-def supervise(layout: Layout) -> int:
-    """Keep a server running while the file ``wanted`` exists; return the exit code."""
+def supervise(layout: Layout, serve: Callable[[], int]) -> int:
+    """Keep a server running while the file ``wanted`` exists; return the exit code.
+
+    Args:
+        layout: The state directory.
+        serve: What a server does, in a process of its own; returns its exit code.
+    """
     lock = FileLock(layout.supervisor_lock)
     # Not at once: whoever asks for the holder has the lock for an instant.
     if not lock.acquire(Deadline.after(1)):
@@ -30,7 +36,7 @@ def supervise(layout: Layout) -> int:
             stop.wait(_TICK_SECONDS)
             continue
         started = time.monotonic()
-        code = _run(layout, stop)
+        code = _run(serve, lock, stop)
         failures = 0 if time.monotonic() - started > _STEADY_SECONDS else failures + 1
         if layout.wanted.exists() and not stop.arrived:
             _LOG.warning("the server ended with code %s; starting it again", code)
@@ -38,14 +44,19 @@ def supervise(layout: Layout) -> int:
     return 0
 
 
-def _run(layout: Layout, stop: StopSignal) -> int:
+def _run(serve: Callable[[], int], lock: FileLock, stop: StopSignal) -> int:
     """Run one server to its end; when the supervisor is told to stop, the server is too."""
-    server = spawn(layout, "serve")
-    told = False
-    while True:
-        try:
-            return server.wait(_TICK_SECONDS)
-        except subprocess.TimeoutExpired:
-            if stop.arrived and not told:
-                server.terminate()
-                told = True
+
+    def work() -> None:
+        StopSignal.forget()
+        lock.release()  # else the server would hold it for a supervisor that has died
+        sys.exit(serve())
+
+    # Forked, since a new interpreter takes half a second to import what this one has, in which who asks is refused.
+    server = get_context("fork").Process(target=work)
+    server.start()
+    while server.exitcode is None:
+        server.join(_TICK_SECONDS)
+        if stop.arrived:  # over and over: one that has just begun takes the first for its parent's
+            server.terminate()
+    return server.exitcode

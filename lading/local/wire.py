@@ -22,6 +22,10 @@ class BadMessage(LadingError):
     """What came is not HTTP/1.1, or breaks off."""
 
 
+class BrokenOff(BadMessage):
+    """The connection ended before a whole head had come."""
+
+
 @dataclass(frozen=True)
 class Head:
     """The start line and the fields of a message."""
@@ -79,7 +83,7 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
         raw = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
         if error.partial.strip():
-            raise BadMessage("the connection ended in the middle of a head") from error
+            raise BrokenOff("the connection ended in the middle of a head") from error
         return None
     except asyncio.LimitOverrunError as error:
         raise BadMessage(f"the head is longer than {MAX_HEAD_BYTES} bytes") from error

@@ -165,16 +165,16 @@ class IdTokenSession(Session):
     def _request(self, method: str, url: str, *, headers: Mapping[str, str], **options: Any) -> requests.Response:
         deadline = Deadline.after(options["timeout"])
         for last in (False, False, True):
-            known = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+            sent = self._token  # another thread may have another one by the time that the answer is here
+            known = {"Authorization": f"Bearer {sent}"} if sent else {}
             answer = self._session.request(method, url, headers={**known, **headers}, **options)
             if answer.status_code not in (401, 403) or last:
                 return answer
-            before = self._token
-            if before and answer.status_code == 403:
+            if sent and answer.status_code == 403:
                 return answer  # Cloud Run knows who asks, and that it may not
             answer.close()
-            self._token = self._tokens.token(self._audience, deadline=deadline, refused=before)
-            if self._token == before:
+            self._token = token = self._tokens.token(self._audience, deadline=deadline, refused=sent)
+            if token == sent:
                 return answer
         return answer
 

@@ -39,7 +39,7 @@ def shell(target: Local, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def run(*words: str, fails: bool = False, stdin: str = "") -> str:
         if shutil.which(words[0]) is None:
-            pytest.skip(f"{words[0]} is not on this machine")
+            pytest.fail(f"{words[0]} is not on this machine: install it, or leave tests/cloud_tools out")
         done = subprocess.run(words, env=environ, input=stdin, capture_output=True, text=True, timeout=100, check=False)
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         return done.stdout + done.stderr

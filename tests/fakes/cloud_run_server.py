@@ -128,15 +128,16 @@ class CloudRunServer(KnativeServer):
     def outside(self, service: str, tag: str, url: str) -> str:
         with self.lock:
             if url not in self.fronts:
-                self.fronts[url] = Front(self, service, url)
+                self.fronts[url] = Front(self, url)
             front = self.fronts[url]
-        if not tag:
-            front.is_service = True
+            # The local target gives the port of a service that is gone to another one.
+            front.service, front.is_service = service, not tag
         return front.url
 
     def audience(self, service: str) -> str:
         """The URL of a service."""
-        return next(f.url for f in self.fronts.values() if f.service == service and f.is_service)
+        with self.lock:
+            return next(f.url for f in self.fronts.values() if f.service == service and f.is_service)
 
     def members(self, service: str) -> set[str]:
         bindings = self.policies.get(service, {}).get("bindings", [])
@@ -146,10 +147,10 @@ class CloudRunServer(KnativeServer):
 class Front(JsonService):
     """What stands before a service, or before one of its tags: lets in who may ask."""
 
-    def __init__(self, run: CloudRunServer, service: str, upstream: str) -> None:
+    def __init__(self, run: CloudRunServer, upstream: str) -> None:
         super().__init__()
-        self._run, self.service, self._upstream = run, service, upstream
-        self.is_service = False
+        self._run, self._upstream = run, upstream
+        self.service, self.is_service = "", False
 
     def handle(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
         members = self._run.members(self.service)

@@ -46,6 +46,7 @@ class Stage:
         scratch = self.root / f"image-{self.images}"
         image, diff_id = make_image(ImageStore(self.state / "images"), scratch, answer=answer, label=label)
         env = {name: str(value) for name, value in more.pop("env", {}).items()}
+        settings = Settings(env=env, **more.pop("settings", {}))
         given: dict[str, Any] = {"limits": Limits(probes=100), "release_id": f"r{self.images}", **more}
         return Plan(
             image=image,
@@ -53,7 +54,7 @@ class Stage:
             service=self.service,
             target_name="local:",
             questions=Questions((GOLDEN,)),
-            settings=Settings(env=env),
+            settings=settings,
             **given,
         )
 

@@ -99,8 +99,9 @@ def test_a_candidate_that_answers_wrongly_gets_no_traffic(stage: Stage) -> None:
         ({"WRONG_ANSWER": "nan"}, "10 %: answers", r"received nan"),
         ({"ERROR_EVERY": 20}, "10 %: errors", r"500 out of order"),
         ({"SLOW_SECONDS": 0.05}, "10 %: latency", r"median 5\d\.\d ms, beside"),
+        ({"EXITS": 1}, "10 %: errors", r"first: .*no connection \(\[Errno 104\]"),
     ],
-    ids=["wrong answers", "NaN", "some errors", "slow"],
+    ids=["wrong answers", "NaN", "some errors", "slow", "crash loop"],
 )
 def test_a_candidate_that_turns_bad_under_traffic_is_taken_back(
     stage: Stage, faults: dict[str, object], check: str, received: str
@@ -130,6 +131,22 @@ def test_a_candidate_that_does_not_start_changes_nothing(stage: Stage) -> None:
     first = stage.run(stage.plan())
     with pytest.raises(RevisionFailed, match="the model is out of order"):
         stage.run(stage.plan("exit"))
+    assert stage.split() == {first.candidate.revision: 100}
+
+
+def test_a_candidate_that_is_never_ready_changes_nothing(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    with pytest.raises(RevisionFailed, match="it was not ready after 1 s"):
+        stage.run(stage.plan(label="unready", env={"NOT_READY": 1}, settings={"startup_seconds": 1}))
+    assert stage.split() == {first.candidate.revision: 100}
+    assert stage.phase() is Phase.PROMOTED
+
+
+def test_a_candidate_that_dies_of_its_first_question_gets_no_traffic(stage: Stage) -> None:
+    first = stage.run(stage.plan())
+    report = stage.run(stage.plan(label="dies", env={"EXITS": 1}))
+    assert not report.passed
+    assert report.promotion is None
     assert stage.split() == {first.candidate.revision: 100}
 
 

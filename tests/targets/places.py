@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from lading.deploy import deploy_candidate
+from lading.flows.rollout import Plan, Say, roll_out
+from lading.judging import Limits
+from lading.observe import Questions
 from lading.promote import promote_candidate
-from lading.releases import Candidate, Promotion, SmokeReport, TrafficTarget
+from lading.releases import Candidate, Promotion, RolloutReport, SmokeReport, TrafficTarget
 from lading.rollback import rollback_service
 from lading.settle import settle_release
 from lading.smoke import smoke_test
@@ -96,6 +99,31 @@ class Releases:
         candidate = self.deploy(image, release, **settings)
         self.promote(candidate)
         return candidate
+
+    def roll_out(
+        self,
+        image: tuple[str, str],
+        release: str,
+        *,
+        steps: tuple[int, ...] = (25, 100),
+        public: bool = False,
+        say: Say = lambda _: None,
+        **settings: Any,
+    ) -> RolloutReport:
+        """All of them in one call."""
+        plan = Plan(
+            image=image[0],
+            model_diff_id=image[1],
+            service=self.service,
+            target_name=self.place.target_name,
+            release_id=release,
+            questions=Questions(GOLDEN),
+            settings=Settings(**settings),
+            steps=steps,
+            limits=Limits(probes=20),
+            public=public,
+        )
+        return roll_out(plan, target=self.target, deadline=self.deadline, say=say)
 
     def rollback(self, revision: str = "") -> Promotion:
         return rollback_service(

@@ -1,7 +1,9 @@
 """ID tokens from every source, by google-auth and by hand, from servers that check what they are given."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,17 +140,23 @@ def test_a_token_is_kept_until_it_is_nearly_old(
 
 
 class Guarded(JsonService):
-    """Takes the tokens that ``good`` holds; ``open``: takes everybody."""
+    """Takes the tokens that ``good`` holds; ``open``: takes everybody.
+
+    ``together``: so many who have none get their answers at once.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.good: set[str] = set()
         self.open = False
         self.sent: list[str] = []
+        self.together: threading.Barrier | None = None
 
     def handle(self, method: str, path: str, query: dict[str, str], body: object) -> object:
         token = self.request_headers.get("Authorization", "").removeprefix("Bearer ")
         self.sent.append(token)
+        if self.together and not token:
+            self.together.wait(20)
         if not self.open and token not in self.good:
             raise Refused(401 if token else 403, "no")
         return {}
@@ -187,6 +195,18 @@ def test_a_refused_token_is_renewed_once(
     assert len(guarded.sent) <= 3
     guarded.good = {make(found)}
     asks.request("POST", "/", json={}, deadline=Deadline.after(10))
+
+
+def test_several_who_begin_to_ask_at_once_are_all_let_in(
+    guarded: Guarded, tokens: Callable[..., IdTokens], iam: IamServer, tmp_path: Path
+) -> None:
+    found = tokens(GOOGLE_APPLICATION_CREDENTIALS=str(iam.key_file(tmp_path / "key.json")))
+    guarded.good, guarded.together = {make(found)}, threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            asks = client(guarded, found)
+            begun = [pool.submit(asks.request, "GET", "/", deadline=Deadline.after(30)) for _ in range(4)]
+            assert all(one.result().ok for one in begun)
 
 
 def test_an_expired_token_of_the_environment_is_named(guarded: Guarded, tokens: Callable[..., IdTokens]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import yaml
+from dying import DyingSession, Killed
 from kubernetes_place import KubernetesPlace, patch, releases, server_of, the
 from places import RIGHT, WRONG, Releases
 
@@ -31,25 +31,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesPlac
 def at(cluster: KubernetesPlace) -> Iterator[Releases]:
     with releases(cluster) as made:
         yield made
-
-
-class Killed(BaseException):
-    """Ends a step, as SIGKILL does."""
-
-
-class DyingSession:
-    """Sends so many writes, and one more, and dies before its answer."""
-
-    def __init__(self, writes: int) -> None:
-        self.left, self.real = writes, requests.Session()
-
-    def request(self, method: str, url: str, **options: Any) -> requests.Response:
-        writes = method in ("PATCH", "DELETE") and "dryRun" not in options.get("params", {})
-        answer = self.real.request(method, url, **options)
-        if writes and not self.left:
-            raise Killed
-        self.left -= writes
-        return answer
 
 
 def test_a_release_that_is_killed_anywhere_ends_in_the_same_state_when_it_is_run_again(at: Releases) -> None:

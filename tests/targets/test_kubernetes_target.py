@@ -220,8 +220,7 @@ def test_kubectl_and_the_kubernetes_package_read_what_was_deployed(at: Releases,
     first = at.release(at.image(), "r1", max_instances=3)
     file = server_of(at).kubeconfig(tmp_path / "kubeconfig")
     server_of(at).token = ""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not on this machine")
+    assert shutil.which("kubectl"), "kubectl is not on this machine: install it, or leave this test out"
     command = ["kubectl", "--kubeconfig", file, "--cache-dir", tmp_path, "get", "deploy,svc,hpa,pdb,pods", "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert not done.returncode, done.stderr

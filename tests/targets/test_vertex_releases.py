@@ -10,7 +10,7 @@ import pytest
 from fakes.vertex_registry import NUMBER, PROJECT
 from fakes.vertex_serving_server import VertexServingServer
 from places import RIGHT, WRONG, Releases
-from vertex_place import VertexPlace
+from vertex_place import VertexPlace, endpoint, versions, wait_for_operations
 
 from lading.errors import (
     AccessDenied,
@@ -27,7 +27,6 @@ from lading.promote import promote_candidate
 from lading.targets.base import Phase, Rollout
 from lading.targets.settings import Settings
 from lading.targets.vertex.door import predict_json
-from lading.wait import Deadline, poll
 
 T = TypeVar("T")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -53,16 +52,6 @@ def at(place: VertexPlace) -> Iterator[Releases]:
     server.failures.clear()
     server.token, server.quota, server.cut_after, server.etag_status, server.slow_deployments = "", 100, 0, 409, 0.0
     releases.target.delete(releases.service, deadline=releases.deadline)
-
-
-def versions(server: VertexServingServer, at: Releases) -> dict[str, list[str]]:
-    """The aliases of each version of the service's model."""
-    found = server.models.get(f"projects/{NUMBER}/locations/europe-west4/models/{at.service}", {})
-    return {number: version["versionAliases"] for number, version in found.items()}
-
-
-def endpoint(server: VertexServingServer, name: str) -> dict[str, Any]:
-    return server.endpoints[f"projects/{NUMBER}/locations/europe-west4/endpoints/{name}"]
 
 
 def test_revisions_are_versions_of_one_model_and_the_promoted_one_is_the_default(
@@ -312,12 +301,3 @@ def test_names_that_vertex_does_not_take_are_refused_before_anything_is_sent(
         at.deploy(at.image(), **settings)
     assert server.writes == before
     at.service = "tiny"
-
-
-def wait_for_operations(server: VertexServingServer) -> None:
-    """Let everything end that the server works on."""
-
-    def ended() -> bool | None:
-        return all(one["done"] for one in list(server.operations.values())) or None
-
-    poll(ended, deadline=Deadline.after(30), what="operations")

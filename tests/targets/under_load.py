@@ -11,7 +11,7 @@ from kubernetes_place import KubernetesPlace
 from local_place import LocalPlace
 from places import RIGHT, Place, Releases
 
-from lading.errors import LadingError
+from lading.errors import LadingError, ServiceUnreachable
 from lading.promote import promote_candidate
 from lading.releases import Candidate
 from lading.wait import Deadline
@@ -30,11 +30,15 @@ PLACES: dict[str, Callable[[Path], Place]] = {
 
 
 class Load:
-    """What people who ask a service got: how many answers, and every error."""
+    """What people who ask a service got: how many answers, and every error.
 
-    def __init__(self, at: Releases, candidate: Candidate) -> None:
+    ``patient``: who meets a connection that is refused or reset asks once more, a second later.
+    """
+
+    def __init__(self, at: Releases, candidate: Candidate, *, patient: bool = False) -> None:
         self.errors: list[str] = []
-        self.answers = 0
+        self.answers = self.asked_again = 0
+        self._patient = patient
         self._at, self._candidate = at, candidate
         self._lock = threading.Lock()
 
@@ -57,15 +61,25 @@ class Load:
         candidate = self._candidate
         door = self._at.target.door(candidate.service, None, url=candidate.service_url, model=candidate.model)
         due = time.monotonic()
-        while not ended.is_set():
-            due = max(due + THREADS / RATE, time.monotonic() - 1)
+
+        def ask() -> LadingError | None:
             try:
                 door.predict({"instances": [[1.0]]}, deadline=Deadline.after(30))
-                error = ""
             except LadingError as failure:
-                error = f"{time.monotonic():.2f}: {failure}"
+                return failure
+            return None
+
+        while not ended.is_set():
+            due = max(due + THREADS / RATE, time.monotonic() - 1)
+            failure = ask()
+            again = self._patient and isinstance(failure, ServiceUnreachable)
+            if again:
+                time.sleep(1)
+                failure = ask()
+            error = f"{time.monotonic():.2f}: {failure}" if failure else ""
             with self._lock:
                 self.answers += not error
+                self.asked_again += again
                 self.errors += [error] if error else []
             time.sleep(max(0.0, due - time.monotonic()))
 

@@ -1,15 +1,18 @@
 """Vertex AI on this machine: the real clients, and a server that keeps state and runs what is deployed."""
 
 from pathlib import Path
+from typing import Any
 
-from fakes.vertex_registry import PROJECT
+from fakes.vertex_registry import NUMBER, PROJECT
 from fakes.vertex_serving_server import VertexServingServer
+from places import Releases
 from tiny_server import make_image
 
 from lading.local.state import Layout
 from lading.oci.layout import ImageStore
 from lading.targets.connect import connect
 from lading.targets.vertex.target import VertexTarget
+from lading.wait import Deadline, poll
 
 
 class VertexPlace:
@@ -38,3 +41,22 @@ class VertexPlace:
 
     def stop(self) -> None:
         self.server.close()
+
+
+def versions(server: VertexServingServer, at: Releases) -> dict[str, list[str]]:
+    """The aliases of each version of the service's model."""
+    found = server.models.get(f"projects/{NUMBER}/locations/europe-west4/models/{at.service}", {})
+    return {number: version["versionAliases"] for number, version in found.items()}
+
+
+def endpoint(server: VertexServingServer, name: str) -> dict[str, Any]:
+    return server.endpoints[f"projects/{NUMBER}/locations/europe-west4/endpoints/{name}"]
+
+
+def wait_for_operations(server: VertexServingServer) -> None:
+    """Let everything end that the server works on."""
+
+    def ended() -> bool | None:
+        return all(one["done"] for one in list(server.operations.values())) or None
+
+    poll(ended, deadline=Deadline.after(30), what="operations")
