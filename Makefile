@@ -45,7 +45,7 @@ stop: ## end what `make run` started
 	@$(BIN)/lading local stop
 
 test: setup lint types ## everything that CI runs
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup ## variants of what the default tests do
 	$(BIN)/python -m pytest -q -m slow $(ARGS)

@@ -134,14 +134,14 @@ def _service_words(report: "RunReport", run: "Run") -> str:
     from lading.report import curl_command
 
     assert report.promotion
-    assert report.packaged
-    assert report.evaluation
     body = run.directory / "instances.json"
-    lines = [
-        f"accuracy  {report.evaluation.accuracy:.4f} on {report.evaluation.rows} held-out rows",
-        f"image     {report.packaged.image}",
-        f"service   {report.promotion.url}",
-    ]
+    lines = []
+    # A pipeline of somebody else may have no such steps.
+    if report.evaluation:
+        lines.append(f"accuracy  {report.evaluation.accuracy:.4f} on {report.evaluation.rows} held-out rows")
+    if report.packaged:
+        lines.append(f"image     {report.packaged.image}")
+    lines.append(f"service   {report.promotion.url}")
     if report.examples:
         lines += [
             "",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lading.errors import LadingError, ServiceUnreachable
 from lading.run_report import StepRecord
 from lading.settle import settle_release
+from lading.targets.base import Phase
 from lading.targets.connect import connect
 from lading.wait import Deadline
 
@@ -42,7 +43,7 @@ def undo_open_release(
         environ: Says where the local target's state lives.
 
     Returns:
-        What was done, empty for nothing; and why it failed, empty when it did not.
+        What was done, or why nothing could be, empty for nothing; and why it failed, empty when it did not.
     """
     service, target = str(parameters.get("service") or ""), str(parameters.get("target") or "")
     if not service or not target:
@@ -53,6 +54,8 @@ def undo_open_release(
         known = where.get(service, deadline=deadline)
         if known and known.rollout and known.rollout.open and owns(known.rollout.id):
             return settle_release(service, target=where, release_id=known.rollout.id, deadline=deadline), ""
+        if known and known.rollout and known.rollout.phase is Phase.PROMOTED and owns(known.rollout.id):
+            return "the promotion had gone through before the end, so the new revision serves", ""
     except ServiceUnreachable:
         pass  # the target never ran, so there is nothing to undo
     except LadingError as error:

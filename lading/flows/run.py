@@ -38,7 +38,7 @@ class Run:
     problem: str = ""
     seconds: float = 0.0
     undone: str = ""
-    """What was done to the service because the run did not end well; empty when nothing was."""
+    """What became of the service because the run did not end well; empty when nothing did."""
 
     @property
     def logs(self) -> Path:

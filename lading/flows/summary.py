@@ -88,7 +88,8 @@ def _smoke_words(report: SmokeReport) -> str:
 
 
 def _batch_words(report: BatchReport) -> str:
-    words = f"{report.rows:,} rows of {report.files:,} files, {report.bad_rows:,} bad: {report.output}"
+    files = "1 file" if report.files == 1 else f"{report.files:,} files"
+    words = f"{report.rows:,} rows of {files}, {report.bad_rows:,} bad: {report.output}"
     return words if report.passed else f"REJECTED: {words}"
 
 

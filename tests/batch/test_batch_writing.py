@@ -36,7 +36,7 @@ def batch(*words: str, limit: int = 1 << 40) -> "subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("shard_mib", ["0.2", "64"])
-@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+@pytest.mark.parametrize("output_format", ["jsonl", pytest.param("parquet", marks=pytest.mark.slow)])
 def test_after_a_full_disk_the_run_goes_on_where_it_was(
     mlp_model: Path, tmp_path: Path, output_format: str, shard_mib: str
 ) -> None:

@@ -327,6 +327,7 @@ print(rows, re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_tex
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     peaks = []

@@ -26,7 +26,7 @@ def test_rows_come_back_as_predictions_errors_and_metrics(mlp_model: Path, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert told["outcome"] == "succeeded"
-    assert "3 rows of 1 files, 1 bad" in told["steps"][0]["verdict"]
+    assert "3 rows of 1 file, 1 bad" in told["steps"][0]["verdict"]
     lines = (tmp_path / "predicted/a.jsonl").read_text().splitlines()
     assert [len(json.loads(line)) for line in lines] == [10, 10]
     (errors,) = (tmp_path / "state").rglob("batch-predict/errors")

@@ -167,7 +167,7 @@ def test_a_revision_that_cannot_start_is_a_failure(bench: Bench, tmp_path: Path)
     ("step", "number"),
     [
         ("take", signal.SIGINT),
-        ("deploy", signal.SIGTERM),
+        pytest.param("deploy", signal.SIGTERM, marks=pytest.mark.slow),
         ("promote", signal.SIGTERM),
         pytest.param("smoke", signal.SIGINT, marks=pytest.mark.slow),
         pytest.param("take", signal.SIGTERM, marks=pytest.mark.slow),
@@ -191,17 +191,19 @@ def test_an_interrupted_run_leaves_everything_as_it_was(bench: Bench, step: str,
                 break
         time.sleep(0.35)  # into the step, which has been importing until now
         child.send_signal(number)
-        out, _ = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=60)
     finally:
         child.kill()
         child.wait()
     after = bench.traffic()
     assert bench.open_tags() == []
-    if step in ("smoke", "promote") and re.search("promoted after|interrupted after the promotion", out):
+    if step in ("smoke", "promote") and re.search(
+        "promoted after|interrupted after the promotion|promotion had gone through", out
+    ):
         assert list(after.values()) == [100], "on a slow machine the signal may come when all is done"
         assert after != before
         return
-    assert child.returncode == 130, out
+    assert child.returncode == 130, out + err
     assert "cancelled" in out
     assert after == before
     steps = [words for words in processes_below(bench.root) if "kfp" in words or "local_runner" in words]
@@ -229,7 +231,7 @@ def test_the_runner_ends_with_whoever_started_it(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["nope"], 2, "unknown pipeline 'nope' (known: release)"),
+        (["nope"], 2, "unknown pipeline 'nope' (known: batch, release)"),
         (["release", "--set", "nope=1"], 2, "'nope' is not a parameter (there are: base, data"),
         (["release", "--set", "recipe"], 2, "expected KEY=VALUE, received 'recipe'"),
         (["missing.yaml"], 2, "no compiled pipeline at missing.yaml"),

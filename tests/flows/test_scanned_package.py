@@ -57,7 +57,7 @@ def run(root: Path, name: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("saved_model.pb", "saved_model.pb was changed"), ("", "")],
+    [("saved_model.pb", "saved_model.pb was changed"), pytest.param("", "", marks=pytest.mark.slow)],
     ids=["changed", "alone"],
 )
 def test_a_model_that_changes_between_scan_and_package_is_not_packaged(tmp_path: Path, name: str, words: str) -> None:

@@ -4,6 +4,7 @@ runs those through kfp.local and prints, as JSON, what became of each.
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -194,7 +195,7 @@ def run(file: Path, folder: Path) -> str:
         return f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
         logging.getLogger().removeHandler(warned)
-    return warned.words if "Condition" in warned.words else "ok"
+    return warned.words if re.search("Condition|CEL", warned.words) else "ok"
 
 
 if __name__ == "__main__":

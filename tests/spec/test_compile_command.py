@@ -20,7 +20,9 @@ from lading.spec.overlay import Overlay
 
 ROOT = Path(__file__).parent.parent.parent
 RELEASE = ROOT / "pipelines" / "compiled" / "release.yaml"
-SHIPPED = sorted([RELEASE, *(ROOT / "components" / "compiled").glob("*.yaml")])
+SHIPPED = sorted(
+    [*(ROOT / "pipelines" / "compiled").glob("*.yaml"), *(ROOT / "components" / "compiled").glob("*.yaml")]
+)
 
 OVERLAY = """
 "*":
@@ -212,7 +214,7 @@ def test_the_documented_fields_are_those_that_are_taken() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["nope"], "unknown pipeline or component 'nope' (known: release, convert, deploy"),
+        (["nope"], "unknown pipeline or component 'nope' (known: batch, release, batch_predict, convert, deploy"),
         (["nope.yaml"], "no compiled pipeline or component at nope.yaml"),
         (["mine.py"], "`kfp dsl compile"),
         (["release", "--overlay", "vertex"], "expected --overlay kubernetes"),

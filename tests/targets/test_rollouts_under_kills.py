@@ -16,6 +16,7 @@ def place(tmp_path: Path) -> Iterator[LocalPlace]:
     made.stop()
 
 
+@pytest.mark.slow
 def test_who_asks_once_more_notices_nothing_of_kills(place: LocalPlace) -> None:
     load = moves_under_kills(Releases(place), Killer(place, seed=1), 2)
     assert load.errors == []
