@@ -1,5 +1,6 @@
 """What users write as settings, and what each platform of the Knative family makes of it."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -71,6 +72,16 @@ def test_without_settings_nothing_is_said_but_how_readiness_is_seen() -> None:
     assert template(CloudRun())[::2] == ({}, {**plain, "startupProbe": probe})
     for dialect in (Local(), Knative(), CloudRun()):
         assert set(template(dialect)[1]) == {"containers"}
+
+
+@pytest.mark.parametrize("dialect", [Local(), Knative(), CloudRun()], ids=lambda made: type(made).__name__)
+def test_a_template_that_was_changed_changes_no_other(dialect: Dialect) -> None:
+    before = copy.deepcopy(dialect.template(IMAGE, Settings()))
+    changed = dialect.template(IMAGE, Settings())
+    (container,) = changed["spec"]["containers"]
+    for probe in ("readinessProbe", "startupProbe"):
+        container.get(probe, {}).get("httpGet", {})["port"] = 8080
+    assert dialect.template(IMAGE, Settings()) == before
 
 
 def test_knative_has_its_own_words() -> None:

@@ -81,7 +81,7 @@ class Local(Dialect):
         """See ``Dialect.template``."""
         return {
             "metadata": {"annotations": {PROGRESS_DEADLINE: f"{settings.startup_seconds}s"}},
-            "spec": _spec({**_container(image, settings), "readinessProbe": _READY}, settings),
+            "spec": _spec({**_container(image, settings), "readinessProbe": _asks_readiness()}, settings),
         }
 
 
@@ -101,7 +101,7 @@ class Knative(Dialect):
 
     def template(self, image: str, settings: Settings) -> dict[str, Any]:
         """See ``Dialect.template``. The minimum of instances is one of revisions here."""
-        container = {**_container(image, settings), "readinessProbe": _READY}
+        container = {**_container(image, settings), "readinessProbe": _asks_readiness()}
         if size := _size(settings):
             container["resources"] = {"requests": size, "limits": size}
         annotations = {
@@ -141,7 +141,7 @@ class CloudRun(Dialect):
         container = _container(image, settings)
         # Readiness probes are not supported; how long a revision may take is what its startup probe allows.
         tries = {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": settings.startup_seconds}
-        container["startupProbe"] = {**_READY, **tries}
+        container["startupProbe"] = {**_asks_readiness(), **tries}
         if size := _size(settings):
             container["resources"] = {"limits": size}
         annotations = {
@@ -157,7 +157,9 @@ class CloudRun(Dialect):
         return Marks(_given(annotations), settings.labels)
 
 
-_READY = {"httpGet": {"path": READY_PATH}}
+def _asks_readiness() -> dict[str, Any]:
+    """A probe of its own for each template: who gets a template may change it."""
+    return {"httpGet": {"path": READY_PATH}}
 
 
 def _container(image: str, settings: Settings) -> dict[str, Any]:
