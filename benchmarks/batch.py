@@ -18,7 +18,7 @@ import json
 import os
 import random
 import re
-import signal
+import shutil
 import statistics
 import subprocess
 import sys
@@ -128,22 +128,32 @@ def kill(args: argparse.Namespace, model: Path, place: Path) -> None:
     _batch(model, files, place / "whole", args.engine, "--shard-mib", "4")
     seconds = time.perf_counter() - start
     words = _words(model, files, place / "killed", args.engine, "--shard-mib", "4")
-    for number in range(args.kills):
+    kills = runs = 0
+    while kills < args.kills:
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             wait = random.uniform(0.1, 0.6) * seconds
             try:
                 child.wait(wait)
-                print(f"kill {number + 1:2}: it had ended")
             except subprocess.TimeoutExpired:
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                print(f"kill {number + 1:2}: after {wait:.2f} s")
+                child.kill()
+                kills += 1
+                print(f"kill {kills:2}: after {wait:.2f} s")
+                continue
+        _compare(place)
+        shutil.rmtree(place / "killed")
+        runs += 1
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    print(f"{kills} kills in {runs + 1} runs; each ended with {_compare(place):,} bytes, those of an undisturbed run")
+
+
+def _compare(place: Path) -> int:
+    """The bytes of both outputs, which must be the same."""
     whole, killed = (
         {path.name: path.read_bytes() for path in (place / name).glob("*.jsonl")} for name in ("whole", "killed")
     )
+    assert whole, "there is no output"
     assert whole == killed, "the outputs differ"
-    print(f"{len(whole)} files, {sum(map(len, whole.values())):,} bytes: the same as those of an undisturbed run")
+    return sum(map(len, whole.values()))
 
 
 def write_rows(directory: Path, rows: int, per_file: int) -> Path:
