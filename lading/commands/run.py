@@ -13,7 +13,9 @@ from lading.commands.common import add_parameters, add_parser, table
 
 if TYPE_CHECKING:
     from lading.flows.run import Run
+    from lading.releases import Promotion
     from lading.run_report import RunReport
+    from lading.targets.door import Door
 
 _EXIT_BY_OUTCOME = {"promoted": 0, "succeeded": 0, "rejected": 1, "cancelled": 130}
 
@@ -80,8 +82,7 @@ def _finish(run: "Run", report: "RunReport") -> "RunReport":
     heldout = run.output("train", "heldout")
     if report.promotion and report.packaged and heldout:
         try:
-            examples = ask_examples(heldout, report.promotion.url, _model_name(report))
-            report = replace(report, examples=examples)
+            report = replace(report, examples=ask_examples(heldout, _door(report.promotion, _model_name(report))))
         except LadingError as error:
             report = replace(report, problem=f"the promoted service was asked a few rows: {error}")
     if report.examples:
@@ -89,6 +90,14 @@ def _finish(run: "Run", report: "RunReport") -> "RunReport":
     write_atomic(run.directory / "report.json", to_json(report))
     write_atomic(run.directory / "report.html", render_run(report))
     return report
+
+
+def _door(promotion: "Promotion", model: str) -> "Door":
+    """The way to ask a promoted service by its split."""
+    from lading.targets.connect import connect
+
+    target = connect(promotion.target, environ=os.environ)
+    return target.door(promotion.service, None, url=promotion.url, model=model)
 
 
 def _model_name(report: "RunReport") -> str:
@@ -133,7 +142,8 @@ def _for_people(report: "RunReport", run: "Run") -> str:
 def _service_words(report: "RunReport", run: "Run") -> str:
     from lading.report import curl_command
 
-    assert report.promotion
+    promotion = report.promotion
+    assert promotion
     body = run.directory / "instances.json"
     lines = []
     # A pipeline of somebody else may have no such steps.
@@ -141,23 +151,21 @@ def _service_words(report: "RunReport", run: "Run") -> str:
         lines.append(f"accuracy  {report.evaluation.accuracy:.4f} on {report.evaluation.rows} held-out rows")
     if report.packaged:
         lines.append(f"image     {report.packaged.image}")
-    lines.append(f"service   {report.promotion.url}")
+    lines.append(f"service   {promotion.url}")
     if report.examples:
-        lines += [
-            "",
-            "Try it:",
-            f"  {curl_command(report.promotion.url, _model_name(report), report.examples[0].request, body_file=body)}",
-            "",
-        ]
+        request, model = report.examples[0].request, _model_name(report)
+        command = curl_command(promotion.url, model, request, target=promotion.target, body_file=body)
+        lines += ["", "Try it:", f"  {command}", ""]
         shown = [
             (e.true, e.predicted, f"{e.probability:.1%}", "right" if e.true == e.predicted else "wrong")
             for e in report.examples
         ]
         lines.append(table(("true", "predicted", "probability", ""), shown))
-    service = report.promotion.service
-    command = _own_name()
-    lines += ["", f"go back   {command} rollback --service {service}"]
-    lines += [f"stop      {command} local stop   (or: make stop)"]
+    is_here = promotion.target == "local:"
+    there = "" if is_here else f" --target {promotion.target}"
+    lines += ["", f"go back   {_own_name()} rollback --service {promotion.service}{there}"]
+    if is_here:
+        lines.append(f"stop      {_own_name()} local stop   (or: make stop)")
     return "\n".join(lines)
 
 

@@ -5,20 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from lading.errors import LadingError
-from lading.http import Client
 from lading.run_report import Example
+from lading.targets.door import Door
 from lading.wait import Deadline
 
 _SECONDS = 10.0
 
 
-def ask_examples(heldout: Path, url: str, model: str, *, count: int = 5) -> tuple[Example, ...]:
+def ask_examples(heldout: Path, door: Door, *, count: int = 5) -> tuple[Example, ...]:
     """Send the first rows of each of the first classes to a service.
 
     Args:
         heldout: The npz that ``train`` wrote: ``input.NAME``, ``label``, ``class_names``.
-        url: Of the service.
-        model: Name of the model.
+        door: Leads to the service by its split.
         count: How many rows, each of another class as far as there are so many.
 
     Raises:
@@ -30,17 +29,14 @@ def ask_examples(heldout: Path, url: str, model: str, *, count: int = 5) -> tupl
         labels, names = rows["label"], [str(name) for name in rows["class_names"]]
         inputs = {key.removeprefix("input."): rows[key] for key in rows.files if key.startswith("input.")}
     chosen = [int(np.argmax(labels == label)) for label in np.unique(labels)[:count]]
-    client = Client(url)
     return tuple(
-        _ask(client, model, {name: _short(array[row : row + 1]) for name, array in inputs.items()}, names, labels[row])
+        _ask(door, {name: _short(array[row : row + 1]) for name, array in inputs.items()}, names, labels[row])
         for row in chosen
     )
 
 
-def _ask(client: Client, model: str, request: dict[str, Any], names: list[str], label: int) -> Example:
-    answer = client.request(
-        "POST", f"/v1/models/{model}:predict", json={"inputs": request}, deadline=Deadline.after(_SECONDS)
-    ).json()
+def _ask(door: Door, request: dict[str, Any], names: list[str], label: int) -> Example:
+    answer = door.predict({"inputs": request}, deadline=Deadline.after(_SECONDS)).json()
     outputs = answer.get("outputs")
     probabilities = outputs[0] if isinstance(outputs, list) and outputs else None
     if not isinstance(probabilities, list) or len(probabilities) != len(names):

@@ -1,6 +1,7 @@
 """A prediction request as a command that can be pasted into a shell."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,48 @@ _MOST_CHARACTERS = 3000
 """A longer body goes into a file, if there is one: a terminal is no place for it."""
 
 
+_TOKENS = {"cloudrun": "identity", "vertex": "access"}
+"""The kind of gcloud's token that a target's services ask for."""
+_INSIDE = re.compile(r"http://(?P<service>[^./]+)\.(?P<namespace>[^./]+)\.svc")
+"""The URL of a Kubernetes service that only its cluster knows."""
+
+
 def curl_command(
     url: str,
     model: str,
     request: dict[str, Any],
     signature: str = _DEFAULT_SIGNATURE,
     *,
+    target: str = "local:",
     body_file: Path | None = None,
 ) -> str:
     """A POSIX shell command, in one line, that sends a request to TensorFlow Serving's REST path ``:predict``.
+
+    For Vertex AI that is ``:rawPredict``; into a Kubernetes cluster kubectl goes, through the API server's proxy.
 
     Args:
         url: Of the service, without a path.
         model: Name of the model.
         request: For each input its value as nested lists, with a leading batch axis.
         signature: What is called.
+        target: Where the service lives.
         body_file: Where a body of more than 3000 characters stands; the caller writes ``row_body(request, signature)``
             there. Without it every body is part of the command.
     """
     body = row_body(request, signature)
-    data = f"@{body_file}" if body_file and len(body) > _MOST_CHARACTERS else body
-    words = ("curl", "-sS", "-H", "Content-Type: application/json", "-d", data, f"{url}/v1/models/{model}:predict")
-    return shlex.join(words)
+    file = body_file if body_file and len(body) > _MOST_CHARACTERS else None
+    path = f"/v1/models/{model}:predict"
+    if inside := _INSIDE.fullmatch(url):
+        proxy = f"/api/v1/namespaces/{inside['namespace']}/services/http:{inside['service']}:80/proxy{path}"
+        sent = "" if file else f"printf %s {shlex.quote(body)} | "
+        return sent + shlex.join(("kubectl", "create", "--raw", proxy, "-f", str(file or "-")))
+    scheme = target.partition(":")[0]
+    words = ["curl", "-sS"]
+    if kind := _TOKENS.get(scheme):
+        words += ["-H", f'"Authorization: Bearer $(gcloud auth print-{kind}-token)"']  # for the shell to fill in
+    data = f"@{file}" if file else body
+    rest = ("-H", "Content-Type: application/json", "-d", data, url + (":rawPredict" if scheme == "vertex" else path))
+    return f"{' '.join(words)} {shlex.join(rest)}"
 
 
 def row_body(request: dict[str, Any], signature: str = _DEFAULT_SIGNATURE) -> str:

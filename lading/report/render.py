@@ -58,7 +58,8 @@ def _command(report: RunReport) -> str:
     if not (report.promotion and report.packaged and report.examples):
         return ""
     model = ImageRef.parse(report.packaged.image).repository.rsplit("/", 1)[-1]
-    command = curl_command(report.promotion.url, model, report.examples[0].request)
+    promotion = report.promotion
+    command = curl_command(promotion.url, model, report.examples[0].request, target=promotion.target)
     return command if len(command) <= _MOST_COMMAND_CHARACTERS else ""
 
 

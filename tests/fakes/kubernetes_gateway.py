@@ -6,7 +6,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fakes.kubernetes_server import KubernetesServer, forward
-from fakes.service import Refused
+from fakes.service import Refused, read_body
 
 
 class GatewayServer:
@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def any_method(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        raw = read_body(self)
         host = self.headers["Host"].partition(":")[0]
         routes = [one for one in self.cluster.all("httproutes") if host in one["spec"]["hostnames"]]
         backends = [one for route in routes for rule in route["spec"]["rules"] for one in rule.get("backendRefs", [])]

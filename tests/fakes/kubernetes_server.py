@@ -20,8 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from fakes.kubernetes_controllers import Controllers, pod_object
 from fakes.kubernetes_pods import Kubelet, Pod
-from fakes.kubernetes_store import KINDS, ObjectStore, copied
-from fakes.service import Refused
+from fakes.kubernetes_store import KINDS, ObjectStore, copied, qualified
+from fakes.service import Refused, read_body
 
 Object = dict[str, Any]
 _OBJECT = re.compile(r"/(?:api|apis)/((?:[^/]+/)?v\d)/namespaces/([^/]+)/([a-z]+)(?:/([^/]+))?(?:/(.+))?")
@@ -104,23 +104,25 @@ class KubernetesServer(ObjectStore):
             raise Refused(404, "the server could not find the requested resource")
         _, namespace, plural, name, below = match.groups()
         if plural == "services" and below and below.startswith("proxy"):
-            self._allow("create" if method == "POST" else "get", "services/proxy")
+            self._allow("create" if method == "POST" else "get", "services/proxy", name)
             rest = below.removeprefix("proxy") + (f"?{parts.query}" if parts.query else "")
             return self._proxy(method, name, rest, headers, raw)
         verb = {"GET": "get" if name else "list", "PATCH": "patch", "DELETE": "delete"}.get(method, "update")
-        self._allow(verb, plural + (f"/{below}" if below else ""))
+        self._allow(verb, plural + (f"/{below}" if below else ""), name)
         if method == "GET" and below == "log":
             return 200, self._log(name, query), {"Content-Type": "text/plain"}
         if method == "GET":
             return 200, self._get(plural, namespace, name) if name else self._list(plural, namespace, query), {}
         return self._write(method, plural, namespace, name, below, query, headers, raw)
 
-    def _allow(self, verb: str, resource: str) -> None:
+    def _allow(self, verb: str, resource: str, name: str | None) -> None:
         self.asked.add((verb, resource))
         if (verb, resource) in self.forbidden:
+            what = qualified(resource.partition("/")[0])
             raise Refused(
-                403, f'{resource} is forbidden: User "system:serviceaccount:{self.namespace}:lading" cannot {verb} '
-                f'resource "{resource}" in the namespace "{self.namespace}"',
+                403, f'{what}{f' "{name}"' if name else ""} is forbidden: User '
+                f'"system:serviceaccount:{self.namespace}:lading" cannot {verb} resource "{resource}" in API group '
+                f'"{what.partition(".")[2]}" in the namespace "{self.namespace}"',
             )  # fmt: skip
 
     def _write(
@@ -143,7 +145,7 @@ class KubernetesServer(ObjectStore):
             kind = headers.get("Content-Type", "").partition(";")[0]
             if method == "PATCH" and kind == "application/apply-patch+yaml" and not below:
                 if (plural, name) not in self.objects:
-                    self._allow("create", plural)
+                    self._allow("create", plural, name)
                 return self.apply(plural, name, query, yaml.safe_load(raw))
             if method == "PATCH" and kind == "application/merge-patch+json":
                 self._get(plural, namespace, name)
@@ -160,7 +162,7 @@ class KubernetesServer(ObjectStore):
                 return pod_object(self.kubelet.pods[name], namespace)
             found = self.objects.get((plural, name))
             if found is None or found["metadata"]["namespace"] != namespace:
-                raise Refused(404, f'{plural} "{name}" not found')
+                raise Refused(404, f'{qualified(plural)} "{name}" not found')
             return self.shown(plural, found)
 
     def _list(self, plural: str, namespace: str, query: dict[str, str]) -> Object:
@@ -275,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgement
 
     def any_method(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        raw = read_body(self)
         try:
             code, body, headers = self.cluster.answer(self.command, self.path, self.headers, raw)
         except Refused as error:

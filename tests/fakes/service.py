@@ -26,6 +26,19 @@ class Raw:
         self.code, self.content, self.headers = code, content, headers
 
 
+def read_body(handler: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request, with a length or in chunks (RFC 9112, section 7.1)."""
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    pieces = []
+    while size := int(handler.rfile.readline().partition(b";")[0], 16):
+        pieces.append(handler.rfile.read(size))
+        handler.rfile.readline()
+    while handler.rfile.readline().strip():
+        pass  # trailers
+    return b"".join(pieces)
+
+
 class JsonService:
     """Subclasses fill ``routes``: ``(method, pattern, function)``; a function takes the match's groups, returns JSON.
 
@@ -103,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     def any_method(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        raw = read_body(self)
         service = self.service
         service._request.headers = self.headers
         headers = dict(service.response_headers)

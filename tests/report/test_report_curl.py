@@ -56,3 +56,31 @@ def test_a_long_request_goes_into_a_file(tmp_path: Path) -> None:
     assert run(curl_command(URL, "shop", long, body_file=file))[-2:] == [f"@{file}", f"{URL}/v1/models/shop:predict"]
     assert run(curl_command(URL, "shop", short, body_file=file))[-2] == row_body(short)
     assert run(curl_command(URL, "shop", long))[-2] == row_body(long)
+
+
+def shown_to(tool: str, command: str) -> list[str]:
+    """What a tool gets by a shell: its arguments, and then its standard input."""
+    tools = 'gcloud() { echo "a token of $*"; }; '
+    tools += f'{tool}() {{ printf "%s\\n" "$@"; case "$*" in *"-f -") cat;; esac; }}; '
+    done = subprocess.run(["sh", "-c", tools + command], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "path"),
+    [("cloudrun:p/r", "identity", "/v1/models/shop:predict"), ("vertex:p/r", "access", ":rawPredict")],
+)
+def test_google_is_asked_with_a_token_of_gcloud(target: str, kind: str, path: str) -> None:
+    words = shown_to("curl", curl_command(URL, "shop", {"x": [[1]]}, target=target))
+    assert f"Authorization: Bearer a token of auth print-{kind}-token" in words
+    assert words[-2:] == ['{"instances":[[1]]}', URL + path]
+
+
+def test_a_service_that_only_its_cluster_knows_is_asked_through_the_api_server(tmp_path: Path) -> None:
+    url, target = "http://shop.models.svc", "kubernetes:models"
+    words = shown_to("kubectl", curl_command(url, "m", {"x": [["it's"]]}, target=target))
+    proxy = "/api/v1/namespaces/models/services/http:shop:80/proxy/v1/models/m:predict"
+    assert words == ["create", "--raw", proxy, "-f", "-", '{"instances":[["it\'s"]]}']
+    long = {"x": [[0.123] * 2000]}
+    words = shown_to("kubectl", curl_command(url, "m", long, target=target, body_file=tmp_path / "body.json"))
+    assert words[-2:] == ["-f", str(tmp_path / "body.json")]
