@@ -4,10 +4,10 @@ from typing import NamedTuple, Optional
 
 from kfp import dsl
 
-from components.images import STEPS_TRAIN
+from components.images import BATCH
 
 
-@dsl.component(base_image=STEPS_TRAIN, install_kfp_package=False)
+@dsl.component(base_image=BATCH, install_kfp_package=False)
 def batch_predict(
     inputs: str,
     predictions: dsl.Output[dsl.Artifact],
@@ -54,32 +54,19 @@ def batch_predict(
     from pathlib import Path
 
     from lading.batch.job import BatchJob
-    from lading.batch.model import open_model
     from lading.batch.options import BatchOptions
-    from lading.batch.run import run_batch
+    from lading.batch.step import run_step
     from lading.errors import InvalidInput
-    from lading.files import write_atomic
-    from lading.report import render_verdict
-    from lading.values import to_json
 
     if bool(model_uri) == (model is not None):
         raise InvalidInput("expected either the artifact model, or a model_uri")
-    job = BatchJob(
-        tuple(line.strip() for line in inputs.splitlines() if line.strip()),
-        output or predictions.path,
-        BatchOptions.from_json(options),
-        max_bad_rows=max_bad_rows,
-        errors=errors.path,
-    )
     where = model_uri if model is None else model.path
-    with open_model(where, environ=os.environ, engine=engine) as opened:
-        verdict = run_batch(job, opened.model, opened.digest)
+    named = tuple(line.strip() for line in inputs.splitlines() if line.strip())
+    asked = BatchOptions.from_json(options)
+    job = BatchJob(named, output or predictions.path, asked, max_bad_rows=max_bad_rows, errors=errors.path)
+    verdict = run_step(job, where, engine=engine, environ=os.environ, report=Path(report.path), page=Path(page.path))
     if output:
         predictions.uri = output
-    if not verdict.errors:
-        write_atomic(Path(errors.path), b"")
     for name, value in verdict.metrics().items():
         metrics.log_metric(name, value)
-    write_atomic(Path(report.path), to_json(verdict))
-    write_atomic(Path(page.path), render_verdict(verdict))
     return (verdict.passed, verdict.rows, verdict.bad_rows)

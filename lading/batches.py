@@ -39,6 +39,8 @@ class BatchReport:
     """Of this attempt."""
     resumed: bool = False
     """Whether it went on from an earlier attempt."""
+    new_rows: int = 0
+    """Rows of this attempt; 0 where an earlier one had done everything."""
 
     def metrics(self) -> dict[str, float]:
         """The numbers by name, for a metrics artifact."""

@@ -89,7 +89,7 @@ class Client:
             DeadlineExceeded: no answer in time.
         """
         may_retry = retry and (method.upper() in IDEMPOTENT if repeatable is None else repeatable)
-        pause = 0.1
+        pause, given = 0.1, deadline.remaining()
         headers = {**self._headers, **options.pop("headers", {})}
         while True:
             last, wait = not may_retry or deadline.remaining() <= pause, pause * random.uniform(0.8, 1.2)
@@ -105,7 +105,9 @@ class Client:
                 answer.close()
             except requests.Timeout as error:
                 if last:
-                    raise DeadlineExceeded(f"{method} {self._shown(path)}: no answer within {limit:.1f} s") from error
+                    waited = f"no answer within {given - deadline.remaining():.1f} s"
+                    said = waited if given >= 0.05 else "the time was over before it was asked"
+                    raise DeadlineExceeded(f"{method} {self._shown(path)}: {said}") from error
             except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 if last:
                     raise ServiceUnreachable(

@@ -15,7 +15,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import apache_beam as beam
@@ -187,7 +187,13 @@ class Publish(_WithModel):
 
 
 def run_on_beam(
-    job: BatchJob, model: str, *, engine: str, environ: Mapping[str, str], runner: list[str]
+    job: BatchJob,
+    model: str,
+    *,
+    engine: str,
+    environ: Mapping[str, str],
+    runner: list[str],
+    counted: Callable[[int, int], None] = lambda rows, bad: None,
 ) -> BatchReport:
     """Predict every row of the input files, on Beam's runner.
 
@@ -197,6 +203,7 @@ def run_on_beam(
         engine: What computes.
         environ: For the model, here.
         runner: The options of Beam: ``--runner=DataflowRunner`` and the like.
+        counted: Gets rows and bad rows of the job so far, now and then and at its end, from other threads.
 
     Returns:
         The verdict, as ``run_batch`` gives it. ``--max-bad-rows`` is judged at the end.
@@ -222,17 +229,25 @@ def run_on_beam(
         see_outputs(done, plan, outputs)
         take_files(outputs, done)  # of an attempt whose end nobody saw
         rows = done.rows
-        failed = _work(pipeline, plan, outputs, done, model=model)
+        failed = _work(pipeline, plan, outputs, done, model=model, counted=counted)
         report = make_report(plan, done, outputs, limit, failed=failed, errors=job.errors)
-        seconds = time.monotonic() - started
-        report = replace(report, seconds=seconds, rows_per_second=(done.rows - rows) / seconds)
+        seconds, new = time.monotonic() - started, done.rows - rows
+        report = replace(report, seconds=seconds, rows_per_second=new / seconds, new_rows=new)
         end_run(job, outputs, done, report)
         return report
     finally:
         outputs.release()
 
 
-def _work(pipeline: beam.Pipeline, plan: Plan, outputs: Outputs, done: Done, *, model: str) -> dict[int, str]:
+def _work(
+    pipeline: beam.Pipeline,
+    plan: Plan,
+    outputs: Outputs,
+    done: Done,
+    *,
+    model: str,
+    counted: Callable[[int, int], None],
+) -> dict[int, str]:
     """Predict what is left; the files that cannot be read to their end, and why."""
     left = left_files(outputs, done)
     if not left:
@@ -241,7 +256,7 @@ def _work(pipeline: beam.Pipeline, plan: Plan, outputs: Outputs, done: Done, *, 
     try:
         with attempt(outputs) as name:
             _fill(pipeline, left, Work(name, model, plan.engine, outputs.uri, begun))
-            wait_for(pipeline, outputs.uri)
+            wait_for(pipeline, outputs.uri, counted)
     except BaseException:
         with contextlib.suppress(LadingError):  # else the next attempt does
             take_files(outputs, done)

@@ -2,10 +2,12 @@
 
 import contextlib
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import PipelineState
 
@@ -40,6 +42,7 @@ _KINDS = {
         StorageError,
     )
 }
+_LOOK_SECONDS = 10.0
 _GO_ON = "What was finished is kept: the same command goes on"
 
 
@@ -78,12 +81,14 @@ def see_places(pipeline: beam.Pipeline, uris: Iterable[str]) -> None:
         raise InvalidInput(f"Dataflow's workers cannot reach {here}: inputs, output and model must be in a bucket")
 
 
-def wait_for(pipeline: beam.Pipeline, output: str) -> None:
+def wait_for(pipeline: beam.Pipeline, output: str, counted: Callable[[int, int], None]) -> None:
     """Run a pipeline to its end; who interrupts it cancels the job, too.
 
     Args:
         pipeline: What is to be run.
         output: Of the run, for messages.
+        counted: Gets the job's metrics ``rows`` and ``bad_rows`` every ten seconds, from another thread, where the
+            runner tells them while it is at work, and at the end.
 
     Raises:
         InvalidInput: the runner refuses its options.
@@ -91,7 +96,8 @@ def wait_for(pipeline: beam.Pipeline, output: str) -> None:
     """
     try:
         result = pipeline.run()
-        state = _waited(result)
+        with _counting(result, counted):
+            state = _waited(result)
     except LadingError:
         raise
     except Exception as error:
@@ -109,6 +115,34 @@ def _waited(result: Any) -> str:
             result.cancel()
         raise
     return state
+
+
+@contextlib.contextmanager
+def _counting(result: Any, counted: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell the metrics now and then, and once when the block has ended well."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        with contextlib.suppress(Exception):  # a service that does not tell its metrics now: the job goes on
+            counted(*(_count(result, name) for name in ("rows", "bad_rows")))
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            tell()
+
+    looking = threading.Thread(target=look, name="beam-metrics", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join(_LOOK_SECONDS)  # a request for metrics may hang
+    tell()
+
+
+def _count(result: Any, name: str) -> int:
+    found = result.metrics().query(MetricsFilter().with_namespace("lading").with_name(name))["counters"]
+    return sum(int(one.result or 0) for one in found)
 
 
 def explained(error: Exception) -> LadingError:

@@ -1,9 +1,9 @@
 """What a run of batch prediction is asked to do. These options go into its manifest: with others it is another run."""
 
-import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from lading.errors import InvalidInput
+from lading.options import options_from_json, options_from_members
 
 INPUT_FORMATS = ("jsonl", "csv", "tfrecord", "parquet")
 OUTPUT_FORMATS = ("jsonl", "ai-platform", "csv", "parquet")
@@ -69,28 +69,12 @@ class BatchOptions:
         Raises:
             InvalidInput: it is none, or has a member that is no option, or one of another type.
         """
-        try:
-            given = json.loads(text)
-        except ValueError as error:
-            raise InvalidInput(f"expected options as a JSON object, received {text!r}: {error}") from error
-        return cls.from_members(given)
+        return options_from_json(cls, text)
 
     @classmethod
     def from_members(cls, given: object) -> "BatchOptions":
         """As ``from_json``, of what was parsed already."""
-        if not isinstance(given, dict):
-            raise InvalidInput(f"expected options as a JSON object, received {given!r}")
-        known = {field.name: field.default for field in fields(cls)}
-        if unknown := given.keys() - known.keys():
-            raise InvalidInput(f"no such option: {', '.join(sorted(unknown))} (there are: {', '.join(known)})")
-        for name, value in given.items():
-            is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
-            if not (is_list if name == "passthrough" else type(value) is type(known[name])):
-                wanted = "a list of strings" if name == "passthrough" else type(known[name]).__name__
-                raise InvalidInput(f"expected {wanted} as the option {name}, received {value!r}")
-        if "passthrough" in given:
-            given = {**given, "passthrough": tuple(given["passthrough"])}
-        return cls(**given)
+        return options_from_members(cls, given)
 
     @property
     def carried(self) -> tuple[str, ...]:

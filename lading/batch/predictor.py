@@ -39,7 +39,7 @@ class Predictor:
         self._signature = signature
         self._output = output
         self._fixed = fixed_batch(signature)
-        # Decoding holds Python's own lock; threads that compete for it are a fifth slower than one after the other.
+        # Decoding holds Python's own lock: threads that compete for it are slower than one after the other.
         self._decoding = threading.Lock()
 
     def run(self, block: Block, format: InputFormat) -> Predicted:

@@ -59,6 +59,11 @@ class Meter:
         self._started = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque([(self._started, 0)])
 
+    @property
+    def is_done(self) -> bool:
+        """Whether every file came to its end, also one that could not be read further."""
+        return self._files_done == len(self._sizes)
+
     def take(self, piece: Piece, predicted: Predicted | None) -> None:
         """Count a block, or the end of a file."""
         if predicted is None:

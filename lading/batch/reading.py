@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lading.batch.done import Done
 from lading.batch.files import open_source
-from lading.batch.formats.base import Block, InputFormat
+from lading.batch.formats.base import Block, InputFormat, Source
 from lading.batch.plan import Plan
 from lading.errors import InvalidData, InvalidInput
 
@@ -63,9 +63,13 @@ def file_pieces(plan: Plan, index: int, format: InputFormat, *, start: int = 0, 
         if last is not None:
             size += last.size
             ends = size >= plan.options.shard_bytes
-            yield Piece(index, last, ends_shard=ends, consumed=source.consumed)
+            yield Piece(index, last, ends_shard=ends, consumed=_consumed(last, source))
             size = 0 if ends else size
         last = block
     if last is not None:
-        yield Piece(index, last, ends_shard=True, consumed=source.consumed)
+        yield Piece(index, last, ends_shard=True, consumed=_consumed(last, source))
     yield Piece(index, None, consumed=source.size)
+
+
+def _consumed(block: Block, source: Source) -> int:
+    return source.consumed if block.consumed is None else block.consumed

@@ -54,7 +54,7 @@ def run_batch(
         model_digest: What identifies it; recorded, and a run goes on only with the same.
         threads: Blocks side by side; default: one for each processor, and one more.
         told: Gets the progress about twice a second, from the calling thread.
-        stop: Ends the run early, at the next block; what was done is recorded and the next run goes on from it.
+        stop: Ends the run early, at the next block; what was recorded stays, and the next run goes on from it.
 
     Returns:
         The verdict: how many rows, how many bad, and where everything lies.
@@ -63,7 +63,7 @@ def run_batch(
         InvalidInput: options that contradict each other or the model; or an unfinished run with others is there.
         NotFound: no input.
         RunInProgress: another run works on this output.
-        Stopped: ``stop`` was set.
+        Stopped: ``stop`` was set before everything was done.
         AccessDenied, StorageError, EngineError: the storage or the model failed for longer than it was tried again.
     """
     with buckets.kept():
@@ -206,6 +206,8 @@ class _Run:
         self._end = pipeline.stop
         try:
             pipeline.run(self._look, seconds=_LOOK_SECONDS)
+            if self._stop.asked and not self._ended_early and not self._meter.is_done:
+                raise Stopped(f"the run was ended before it was done; run it again to go on ({self._outputs.uri})")
             self._writer.finish()
         finally:
             self._writer.close()
@@ -218,7 +220,7 @@ class _Run:
             self._plan, self.done, self._outputs, self._limit, failed=self._writer.failed, errors=errors
         )
         speed = self._meter.rows / seconds if seconds else 0.0
-        report = replace(report, seconds=seconds, rows_per_second=speed)
+        report = replace(report, seconds=seconds, rows_per_second=speed, new_rows=self._meter.rows)
         if not self._ended_early:
             return report
         # What was read of the shard that was not finished counts for the verdict, and is read again by the next run.
@@ -226,6 +228,9 @@ class _Run:
         return replace(report, passed=False, checks=(check, *report.checks[1:]), rows=self._rows, bad_rows=self._bad)
 
     def _take(self, piece: Piece, predicted: Predicted | None) -> None:
+        if self._stop.asked:
+            self._end()
+            return
         self._writer.take(piece, predicted)
         self._meter.take(piece, predicted)
         if predicted is not None:
@@ -237,5 +242,5 @@ class _Run:
 
     def _look(self) -> None:
         if self._stop.asked:
-            raise Stopped(f"the run was ended before it was done; run it again to go on ({self._outputs.uri})")
+            self._end()  # even if the storage gives no next block
         self._told(self._meter.progress())

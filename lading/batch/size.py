@@ -5,7 +5,7 @@ from lading.errors import InvalidInput
 from lading.predict.signature import Signature
 
 MOST_ROWS = 1024
-"""More rows a call bring nothing (``benchmarks/batch_size.py``)."""
+"""A larger call costs memory and latency, and by then what a call costs in itself is spread over many rows."""
 UNKNOWN_ROWS = 64
 """Where the size of a row is not declared; AI Platform's default."""
 

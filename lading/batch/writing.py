@@ -38,6 +38,8 @@ class Writer:
         self._plan, self._done, self._outputs, self._format = plan, done, outputs, format
         self.failed: dict[int, str] = {}
         self._part: Part | None = None
+        self._open: set[Part] = set()
+        """With files of their own, to be closed whether or not they are written."""
         self._held: _Whole | None = None
         """Not written before the next block, or the end of the file: a file's only part is the final file."""
         self._shards = [file.shards for file in done.files]
@@ -61,6 +63,7 @@ class Writer:
         number = self._shards[piece.file]
         if self._part is None:
             self._part = Part(self._format, self._plan.files[piece.file].file.uri, is_first=not number)
+            self._open.add(self._part)
         self._part.add(piece.block, predicted)
         if piece.ends_shard:
             self._held, self._part = _Whole(piece.file, number, self._part), None
@@ -81,10 +84,8 @@ class Writer:
         """End, whatever was written."""
         self._parts.shutdown(cancel_futures=True)
         self._files.shutdown(cancel_futures=True)
-        if self._part:
-            self._part.close()
-        if self._held:
-            self._held.part.close()
+        for part in self._open:
+            part.close()
 
     def _later(self, pool: ThreadPoolExecutor, most: int, write: Callable[[], None]) -> None:
         while len(self._pending) >= most:
@@ -112,7 +113,7 @@ class Writer:
             return
         self.failed[piece.file] = piece.problem
         if self._part:
-            self._part.close()
+            self._close(self._part)
             self._part = None
 
     def _store_held(self) -> None:
@@ -123,12 +124,16 @@ class Writer:
     def _store(self, whole: _Whole) -> None:
         whole.part.store(self._outputs, whole.file, whole.number)
         self._done.shard(whole.file, whole.part.shard)
-        whole.part.close()
+        self._close(whole.part)
 
     def _publish_part(self, whole: _Whole) -> None:
         whole.part.publish(self._plan, self._outputs, self._format, whole.file)
         self._done.shard(whole.file, whole.part.shard, whole=True)
-        whole.part.close()
+        self._close(whole.part)
+
+    def _close(self, part: Part) -> None:
+        part.close()
+        self._open.discard(part)
 
     def _publish(self, file: int) -> None:
         parts = publish(self._plan, self._outputs, self._format, file, so_far=self._done.files[file])

@@ -83,8 +83,14 @@ def _on_beam(args: argparse.Namespace, job: "BatchJob") -> "BatchReport":
         raise LadingError(
             "--beam needs Apache Beam, in an environment of its own: pip install 'lading[serving,beam]'"
         ) from error
+
+    def counted(rows: int, bad: int) -> None:
+        if not args.quiet:
+            print(f"Beam's job: {rows:,} rows" + (f", {bad:,} bad" if bad else ""), file=sys.stderr)
+
+    runner = shlex.split(args.beam)
     try:
-        return run_on_beam(job, args.model, engine=args.engine, environ=os.environ, runner=shlex.split(args.beam))
+        return run_on_beam(job, args.model, engine=args.engine, environ=os.environ, runner=runner, counted=counted)
     except (KeyboardInterrupt, SystemExit):
         print(_GOES_ON.format(args.output), file=sys.stderr)
         raise
@@ -93,19 +99,25 @@ def _on_beam(args: argparse.Namespace, job: "BatchJob") -> "BatchReport":
 def _for_people(report: "BatchReport") -> str:
     checks = [(c.name, "passed" if c.passed else "FAILED", c.expected, c.received) for c in report.checks]
     lines = [table(("check", "", "expected", "received"), checks), ""]
-    lines.append(
-        f"{report.rows:,} rows of {_files(report.files)} in {report.seconds:.1f} s "
-        f"({report.rows_per_second:,.0f} rows/s, batches of {report.batch_size}, {report.engine})"
-        + (", after an earlier attempt" if report.resumed else "")
-    )
+    lines.append(_work_done(report))
     lines += [f"output  {report.output}"]
     if report.errors:
         lines.append(f"errors  {report.errors}")
         lines += [f"        {count:,} × {reason}" for reason, count in list(report.reasons.items())[:_MOST_SHOWN]]
-    lines += [f"damaged {reason}" for reason in list(report.failed_files.values())[:_MOST_SHOWN]]
+    if len(report.failed_files) > 1:  # a single one is named by the check
+        lines += [f"damaged {reason}" for reason in list(report.failed_files.values())[:_MOST_SHOWN]]
     if len(report.failed_files) > _MOST_SHOWN:
         lines.append(f"        … and {len(report.failed_files) - _MOST_SHOWN:,} more: --json names them")
     return "\n".join(lines)
+
+
+def _work_done(report: "BatchReport") -> str:
+    """What there was to do, and what of it this run did."""
+    rows, how = f"{report.rows:,} rows of {_files(report.files)}", f"batches of {report.batch_size}, {report.engine}"
+    if report.resumed and not report.new_rows:
+        return f"{rows}: an earlier run had done everything, nothing was left to do ({how})"
+    work = f"in {report.seconds:.1f} s ({report.rows_per_second:,.0f} rows/s, {how})"
+    return f"{rows}: {report.new_rows:,} {work}, the others by an earlier run" if report.resumed else f"{rows} {work}"
 
 
 def _files(number: int) -> str:

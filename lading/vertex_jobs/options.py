@@ -1,13 +1,11 @@
 """How a batch prediction job of Vertex AI runs. These options are part of what a job is asked to do."""
 
-import json
 import re
-import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 from lading.errors import InvalidInput
+from lading.options import options_from_json
 
 FORMATS = ("jsonl", "csv", "tf-record", "tf-record-gzip", "file-list", "bigquery")
 """Source: ``Model.supported_input_storage_formats`` of the API."""
@@ -72,17 +70,7 @@ class JobOptions:
         Raises:
             InvalidInput: it is none, or has a member that is no option, or one of another type.
         """
-        try:
-            given = json.loads(text or "{}")
-        except ValueError as error:
-            raise InvalidInput(f"expected options as a JSON object, received {text!r}: {error}") from error
-        if not isinstance(given, dict):
-            raise InvalidInput(f"expected options as a JSON object, received {text!r}")
-        known = [one.name for one in fields(cls)]
-        if unknown := given.keys() - set(known):
-            raise InvalidInput(f"no such option: {', '.join(sorted(unknown))} (there are: {', '.join(known)})")
-        hints = typing.get_type_hints(cls)
-        return cls(**{name: _typed(name, value, hints[name]) for name, value in given.items()})
+        return options_from_json(cls, text)
 
     def _wrong_values(self) -> Iterator[str]:
         if self.input_format not in FORMATS:
@@ -126,19 +114,3 @@ class JobOptions:
                 yield f"labels: Vertex takes at most 63 of a-z, 0-9, _ and -, received {name!r}: {value!r}"
             elif name.startswith("lading-"):
                 yield f"labels: names with lading- are lading's own, received {name!r}"
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
-    if hint in (str, bool, int):
-        # KFP has one kind of number: an int in a JSON text of its making may come as 4.0.
-        whole = hint is int and isinstance(value, float) and value == int(value)
-        right, wanted = type(value) is hint or whole, hint.__name__
-    elif name == "labels":
-        right = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
-        wanted = "an object of strings"
-    else:
-        right, wanted = texts, "a list of strings"
-    if not right:
-        raise InvalidInput(f"expected {wanted} as the option {name}, received {value!r}")
-    return tuple(value) if texts else int(value) if hint is int else value

@@ -1,26 +1,22 @@
-"""``lading batch-service`` as a process, for tests that ask it over HTTP."""
+"""``lading batch-service`` as a process, and its storage, for tests that ask it over HTTP."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import pytest
+import numpy as np
 import requests
+from fakes.storage_faults import Fault
+from fakes.storage_server import Storage
+from listening import Listening, listening, until
+
+ROW = json.dumps(np.arange(784).reshape(28, 28).tolist()).encode() + b"\n"
 
 
-class BatchServer:
+class BatchServer(Listening):
     """A service that runs."""
-
-    def __init__(self, process: "subprocess.Popen[str]", port: int, lines: list[dict[str, Any]]) -> None:
-        self.process, self.port, self.lines = process, port, lines
-        """``lines``: of its log, also those that are still to come."""
-        self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         return requests.request(method, self.url + path, timeout=60, **options)
@@ -47,62 +43,36 @@ class BatchServer:
         lines = self.ask("GET", "/metrics").text.splitlines()
         return float(next(line.rpartition(" ")[2] for line in lines if line.startswith(sample + " ")))
 
-    def logged(self, message: str, **fields: object) -> dict[str, Any]:
-        """The first line of the log with this message and these fields, once it is there."""
-
-        def found() -> list[dict[str, Any]]:
-            return [line for line in self.lines if line["message"] == message and fields.items() <= line.items()]
-
-        until(lambda: bool(found()))
-        return found()[0]
-
-
-def until(probe: Callable[[], object], *, seconds: float = 60.0) -> None:
-    """Wait for something that comes soon."""
-    limit = time.monotonic() + seconds
-    while not probe():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.02)
-
 
 @contextmanager
 def batch_service(*words: str, **environ: str) -> Iterator[BatchServer]:
     """A service that listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lading", "batch-service", "--host", "127.0.0.1", *words],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PORT": "0", **environ},
-    )
-    rest: threading.Thread | None = None
-    try:
-        assert process.stderr is not None
-        lines: list[dict[str, Any]] = []
-        said = []
-        for text in process.stderr:
-            said.append(text)
-            if not text.startswith("{"):
-                continue
-            lines.append(json.loads(text))
-            if lines[-1]["message"] == "listening":
-                break
-        else:
-            pytest.fail("it ended before it listened: " + "".join(said))
-        rest = threading.Thread(target=_read_on, args=(process.stderr, lines))
-        rest.start()
-        yield BatchServer(process, lines[-1]["port"], lines)
-    finally:
-        process.kill()
-        process.wait()
-        if rest is not None:
-            rest.join()
-        if process.stderr is not None:
-            process.stderr.close()
+    with listening("batch-service", *words, **{"PORT": "0", **environ}) as found:
+        yield BatchServer(found.process, found.port, found.lines)
 
 
-def _read_on(stderr: Any, lines: list[dict[str, Any]]) -> None:
-    for text in stderr:
-        if text.startswith("{"):
-            lines.append(json.loads(text))
-        else:
-            sys.stderr.write(text)
+def put_tree(storage: Storage, directory: Path, name: str) -> None:
+    """Put what is below a directory into the bucket of the models."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            storage.put("models", f"{name}/{path.relative_to(directory).as_posix()}", path.read_bytes())
+
+
+def content(storage: Storage, bucket: str, prefix: str = "") -> dict[str, bytes]:
+    """What is in a bucket, by name."""
+    return {name: blob.content for name, blob in storage.buckets[bucket].items() if name.startswith(prefix)}
+
+
+class Slow:
+    """While it lasts reading some objects takes long."""
+
+    def __init__(self, storage: Storage, name: str, seconds: float = 0.3) -> None:
+        self.storage = storage
+        self.fault = Fault("GET", f"/download/storage/v1/b/{name}", times=10**6, seconds=seconds)
+
+    def __enter__(self) -> "Slow":
+        self.storage.faults.append(self.fault)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.storage.faults.remove(self.fault)

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from batch_runs import write_images
 from fakes.storage_server import Storage
 
 from lading.batch.local_outputs import LocalOutputs
@@ -76,12 +76,6 @@ def predictions(output: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in names.items() if not name.startswith("_lading/")}
 
 
-def write_images(path: Path, count: int, *, seed: int = 0) -> None:
-    images = np.random.default_rng(seed).integers(0, 256, (count, 28, 28))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(image.tolist()) + "\n" for image in images))
-
-
 def write_every_format(directory: Path) -> None:
     """Numbers in each format, compressed too; some rows are bad, a file is empty, and two are damaged."""
     import pyarrow as pa
@@ -101,6 +95,14 @@ def write_every_format(directory: Path) -> None:
     (directory / "empty.jsonl").write_bytes(b"")
     (directory / "h.jsonl.gz").write_bytes(gzip.compress("".join(lines).encode())[:-200])
     (directory / "i.tfrecord").write_bytes(records[:-30])
+
+
+def test_the_counts_of_the_job_are_told(scale_versions: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("1.5\n" * 1200 + "nonsense\n")
+    command = words(scale_versions, tmp_path / "in.jsonl", tmp_path / "out", f"--beam={IN_MEMORY}")
+    command.remove("--quiet")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment())
+    assert "Beam's job: 1,201 rows, 1 bad" in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize("form", ["jsonl", "ai-platform", "csv", "parquet"])

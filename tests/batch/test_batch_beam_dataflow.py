@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_runs import write_images
 from fakes.storage_server import Storage
-from test_batch_beam import SHARDS, predictions, put, run, started, wait_until, words, write_images, written
+from test_batch_beam import SHARDS, predictions, put, run, started, wait_until, words, written
 
 pytestmark = pytest.mark.beam
 IMAGE = "europe-docker.pkg.dev/p/lading/batch@sha256:" + "0" * 64

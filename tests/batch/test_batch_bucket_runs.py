@@ -17,18 +17,12 @@ from fakes.storage_server import Storage
 
 from lading import buckets
 from lading.batch.job import BatchJob
-from lading.batch.model import OpenModel, open_model
+from lading.batch.model import OpenModel
 from lading.batch.options import BatchOptions
 from lading.batch.run import run_batch
 from lading.wait import Deadline, poll
 
 OPTIONS = BatchOptions(batch_size=16, shard_bytes=60_000)
-
-
-@pytest.fixture(scope="module")
-def mlp(mlp_model: Path) -> Iterator[OpenModel]:
-    with open_model(str(mlp_model), environ={}) as opened:
-        yield opened
 
 
 @pytest.fixture

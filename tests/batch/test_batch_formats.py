@@ -3,7 +3,6 @@
 import csv
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,12 @@ import pytest
 from tf_record_files import example, file_of
 
 from lading.batch.job import BatchJob
-from lading.batch.model import OpenModel, open_model
+from lading.batch.model import OpenModel
 from lading.batch.options import BatchOptions
 from lading.batch.run import run_batch
 from lading.batches import BatchReport
 
 ROWS = 200
-
-
-@pytest.fixture(scope="module")
-def mlp(mlp_model: Path) -> Iterator[OpenModel]:
-    with open_model(str(mlp_model), environ={}) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storage_places import KINDS, Emulator, Place, open_emulator, open_place
+from storage_places import KINDS, Emulator, Place, open_place
 
 from lading.errors import InvalidInput, NotFound, StorageError
 
 JOURNAL = "_lading/progress.jsonl"
 LARGE = bytes(range(256)) * 40_000  # more than one request carries
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with open_emulator() as started:
-        yield started
 
 
 @pytest.fixture(params=KINDS)

@@ -34,70 +34,36 @@ def carried(*blocks: list[Any]) -> pa.ChunkedArray:
     return table(file_of(writer(key_field="id"), *rows))["id"]
 
 
+EVERY = {
+    "score": (FLOAT, (None,), np.float32([0.1, math.nan]), "float", pytest.approx(0.1)),
+    "wide": (DOUBLE, (None, 2), np.float64([[1, math.inf], [3, 4]]), "fixed<double>[2]", [1.0, math.inf]),
+    "half": (HALF, (None,), np.float16([0.5, 1]), "halffloat", 0.5),
+    "pixel": (UINT8, (None, 1, 2), np.uint8([[[1, 2]], [[3, 255]]]), "fixed<fixed<uint8>[2]>[1]", [[1, 2]]),
+    "ok": (BOOL, (None, 1), np.array([[True], [False]]), "fixed<bool>[1]", [True]),
+    "ragged": (INT64, (None, None), np.int64([[1], [2**62]]), "list<int64>", [1]),
+    "mixed": (INT64, (None, None, 2), np.int64([[[1, 2]], [[3, 4]]]), "list<fixed<int64>[2]>", [[1, 2]]),
+    "none": (FLOAT, (None, 0), np.zeros((2, 0), np.float32), "list<float>", []),
+    "text": (STRING, (None,), strings(["é".encode(), b""]), "string", "é"),
+    "words": (STRING, (None, 2), strings([[b"a", b"b"], [b"c", b""]]), "fixed<string>[2]", ["a", "b"]),
+    "raw_bytes": (STRING, (None,), strings([b"\xff\0", b""]), "binary", b"\xff\0"),
+    "any": (FLOAT, None, np.float32([[0.1], [2]]), "string", "[0.1]"),
+}
+"""Outputs: data type, shape, the values of two rows; and what comes out: the type of the column, the first value."""
+
+
 def test_columns_have_the_types_of_the_signature() -> None:
-    found = signature(
-        score=(FLOAT, (None,)),
-        wide=(DOUBLE, (None, 2)),
-        half=(HALF, (None,)),
-        pixel=(UINT8, (None, 2, 2)),
-        ok=(BOOL, (None, 1)),
-        ragged=(INT64, (None, None)),
-        mixed=(INT64, (None, None, 2)),
-        none=(FLOAT, (None, 0)),
-        text=(STRING, (None,)),
-        words=(STRING, (None, 2)),
-        raw_bytes=(STRING, (None,)),
-        any=(FLOAT, None),
-    )
-    outputs = {
-        "score": np.float32([0.1, math.nan]),
-        "wide": np.float64([[1, math.inf], [3, 4]]),
-        "half": np.float16([0.5, 1]),
-        "pixel": np.uint8([[[1, 2], [3, 4]], [[5, 6], [7, 255]]]),
-        "ok": np.array([[True], [False]]),
-        "ragged": np.int64([[1], [2**62]]),
-        "mixed": np.int64([[[1, 2]], [[3, 4]]]),
-        "none": np.zeros((2, 0), np.float32),
-        "text": strings(["é".encode(), b""]),
-        "words": strings([[b"a", b"b"], [b"c", b""]]),
-        "raw_bytes": strings([b"\xff\0", b""]),
-        "any": np.float32([[0.1], [2]]),
-    }
+    found = signature(**{name: (data_type, shape) for name, (data_type, shape, *_) in EVERY.items()})
+    outputs = {name: values for name, (_, _, values, *_) in EVERY.items()}
     longer = {**outputs, "ragged": np.int64([[7, 8, 9]] * 2), "mixed": np.int64([[[1, 2], [3, 4]]] * 2)}
     read = table(file_of(writer(found), (outputs, {}), (longer, {})))
-    kinds = {field.name: str(field.type) for field in read.schema}
-    assert kinds == {
-        "score": "float",
-        "wide": "fixed_size_list<element: double>[2]",
-        "half": "halffloat",
-        "pixel": "fixed_size_list<element: fixed_size_list<element: uint8>[2]>[2]",
-        "ok": "fixed_size_list<element: bool>[1]",
-        "ragged": "list<element: int64>",
-        "mixed": "list<element: fixed_size_list<element: int64>[2]>",
-        "none": "list<element: float>",
-        "text": "string",
-        "words": "fixed_size_list<element: string>[2]",
-        "raw_bytes": "binary",
-        "any": "string",
+    kinds = {field.name: str(field.type).replace("fixed_size_list", "fixed") for field in read.schema}
+    assert {name: kind.replace("element: ", "") for name, kind in kinds.items()} == {
+        name: kind for name, (*_, kind, _) in EVERY.items()
     }
     rows = read.to_pylist()
     assert len(rows) == 4
-    first = rows[0]
-    assert first.pop("score") == pytest.approx(0.1)
+    assert rows[0] == {name: first for name, (*_, first) in EVERY.items()}
     assert math.isnan(rows[1]["score"])
-    assert first == {
-        "wide": [1.0, math.inf],
-        "half": 0.5,
-        "pixel": [[1, 2], [3, 4]],
-        "ok": [True],
-        "ragged": [1],
-        "mixed": [[1, 2]],
-        "none": [],
-        "text": "é",
-        "words": ["a", "b"],
-        "raw_bytes": b"\xff\0",
-        "any": "[0.1]",
-    }
     assert (rows[2]["ragged"], rows[3]["mixed"]) == ([7, 8, 9], [[1, 2], [3, 4]])
 
 

@@ -62,7 +62,7 @@ def test_options_say_everything_that_is_wrong_at_once() -> None:
 
 
 def test_options_are_read_from_json() -> None:
-    text = '{"input_format": "csv", "passthrough": ["a", "b"], "batch_size": 8}'
+    text = '{"input_format": "csv", "passthrough": ["a", "b"], "batch_size": 8.0}'  # 8.0: as KFP writes an 8
     assert BatchOptions.from_json(text) == BatchOptions(input_format="csv", passthrough=("a", "b"), batch_size=8)
 
 
@@ -74,6 +74,7 @@ def test_options_are_read_from_json() -> None:
         ('{"batchsize": 8}', "no such option: batchsize .*batch_size"),
         ('{"batch_size": "8"}', "expected int as the option batch_size, received '8'"),
         ('{"batch_size": true}', "expected int"),
+        ('{"batch_size": 8.5}', "expected int"),
         ('{"passthrough": "a"}', "a list of strings"),
     ],
 )

@@ -1,53 +1,20 @@
-"""Whole runs on this machine: what comes out, what is bad, and what a killed run leaves and finishes."""
+"""Whole runs on this machine: what comes out, and what is bad."""
 
 import base64
 import json
 import os
-import random
 import re
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from batch_runs import rows_of, run, write_images
 from tf_record_files import example
 
-from lading.batch.job import BatchJob
 from lading.batch.model import OpenModel, open_model
-from lading.batch.options import BatchOptions
-from lading.batch.progress import Progress
-from lading.batch.run import run_batch
-from lading.batch.stop import Stop, Stopped
-from lading.batches import BatchReport
-from lading.errors import InvalidInput, NotFound, RunInProgress
-
-
-@pytest.fixture(scope="module")
-def mlp(mlp_model: Path) -> Iterator[OpenModel]:
-    with open_model(str(mlp_model), environ={}) as opened:
-        yield opened
-
-
-def write_images(path: Path, count: int, *, seed: int = 0) -> np.ndarray:
-    images = np.random.default_rng(seed).integers(0, 256, (count, 28, 28))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(image.tolist()) + "\n" for image in images))
-    return images
-
-
-def run(opened: OpenModel, source: Path | str, output: Path, **options: object) -> BatchReport:
-    job = {name: options.pop(name) for name in ("max_bad_rows", "errors", "restart", "keep_notes") if name in options}
-    told = BatchOptions(**options)  # type: ignore[arg-type]
-    return run_batch(BatchJob((str(source),), str(output), told, **job), opened.model, opened.digest)  # type: ignore[arg-type]
-
-
-def rows_of(path: Path) -> list[object]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+from lading.errors import InvalidInput, NotFound
 
 
 def test_a_tree_is_predicted_as_the_model_predicts(mlp: OpenModel, tmp_path: Path) -> None:
@@ -142,28 +109,6 @@ def test_a_signature_for_a_fixed_number_of_rows_is_fed_so_many(fixed_model: Path
             run(opened, tmp_path / "in.jsonl", tmp_path / "other", signature="total")
 
 
-def test_a_complete_run_is_not_done_again(mlp: OpenModel, tmp_path: Path) -> None:
-    write_images(tmp_path / "in.jsonl", 10)
-    run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
-    before = (tmp_path / "out/in.jsonl").stat()
-    again = run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
-    assert again.passed
-    assert (again.rows, again.resumed) == (10, True)
-    assert (tmp_path / "out/in.jsonl").stat().st_mtime_ns == before.st_mtime_ns
-    (tmp_path / "out/in.jsonl").unlink()
-    run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
-    assert len(rows_of(tmp_path / "out/in.jsonl")) == 10
-
-
-def test_a_complete_run_makes_room_for_another(mlp: OpenModel, tmp_path: Path) -> None:
-    write_images(tmp_path / "in.jsonl", 10)
-    run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
-    write_images(tmp_path / "in.jsonl", 12, seed=3)
-    report = run(mlp, tmp_path / "in.jsonl", tmp_path / "out")
-    assert (report.rows, report.resumed) == (12, False)
-    assert len(rows_of(tmp_path / "out/in.jsonl")) == 12
-
-
 def test_the_model_of_an_image_is_the_same_model(mlp: OpenModel, mlp_model: Path, tmp_path: Path) -> None:
     environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
     words = [sys.executable, "-m", "lading", "package", str(mlp_model), "--to", "lading.local/digits"]
@@ -187,64 +132,6 @@ def test_without_notes_nothing_but_predictions_is_left(mlp: OpenModel, tmp_path:
         ["in.jsonl"],
         ["in.jsonl", "lock"],
     )
-
-
-def test_a_run_can_be_stopped_and_goes_on(mlp: OpenModel, tmp_path: Path) -> None:
-    write_images(tmp_path / "in.jsonl", 3000)
-    whole = run(mlp, tmp_path / "in.jsonl", tmp_path / "whole", shard_bytes=1 << 20, batch_size=32)
-    stop = Stop()
-    told: list[Progress] = []
-
-    def listen(progress: Progress) -> None:
-        told.append(progress)
-        stop.ask()
-
-    job = BatchJob(
-        (str(tmp_path / "in.jsonl"),), str(tmp_path / "out"), BatchOptions(shard_bytes=1 << 20, batch_size=32)
-    )
-    with pytest.raises(Stopped, match="run it again to go on"):
-        run_batch(job, mlp.model, mlp.digest, told=listen, stop=stop)
-        raise Stopped("run it again to go on: it had ended already")
-    report = run_batch(job, mlp.model, mlp.digest)
-    assert report.rows == whole.rows == 3000
-    assert (tmp_path / "out/in.jsonl").read_bytes() == (tmp_path / "whole/in.jsonl").read_bytes()
-    assert told
-
-
-def test_other_options_do_not_go_on_with_an_unfinished_run(mlp: OpenModel, tmp_path: Path) -> None:
-    write_images(tmp_path / "in/a.jsonl", 40)
-    (tmp_path / "in/b.jsonl").write_text("nonsense\n" * 50)
-    run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="1", batch_size=8)
-    with pytest.raises(InvalidInput, match=r"unfinished run that differs: batch_size.* --restart"):
-        run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="100", batch_size=4)
-    report = run(mlp, tmp_path / "in", tmp_path / "out", max_bad_rows="100", batch_size=4, restart=True)
-    assert report.passed
-    assert report.rows == 90
-
-
-def test_two_runs_on_one_output_refuse_each_other(mlp: OpenModel, tmp_path: Path) -> None:
-    write_images(tmp_path / "in.jsonl", 2000)
-    started = threading.Event()
-    ended: list[BaseException | BatchReport] = []
-    job = BatchJob((str(tmp_path / "in.jsonl"),), str(tmp_path / "out"), BatchOptions(batch_size=8))
-
-    def first() -> None:
-        def told(_: Progress) -> None:
-            started.set()
-            time.sleep(0.5)
-
-        ended.append(run_batch(job, mlp.model, mlp.digest, told=told))
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    try:
-        assert started.wait(30)
-        with pytest.raises(RunInProgress, match=str(os.getpid())):
-            run_batch(job, mlp.model, mlp.digest)
-    finally:
-        thread.join()
-    assert isinstance(ended[0], BatchReport)
-    assert ended[0].rows == 2000
 
 
 def test_no_input_is_an_error(mlp: OpenModel, tmp_path: Path) -> None:
@@ -286,23 +173,3 @@ def test_ai_platforms_form(mlp: OpenModel, tmp_path: Path) -> None:
     assert [list(row) for row in rows] == [["softmax"]] * 10  # type: ignore[call-overload]
     assert (tmp_path / "out/prediction.errors_stats-00000-of-00002").read_text() == ""
     assert ", 2)" in (tmp_path / "out/prediction.errors_stats-00001-of-00002").read_text()
-
-
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
-def test_killed_and_started_again_the_bytes_are_the_same(mlp_model: Path, tmp_path: Path, seed: int) -> None:
-    write_images(tmp_path / "in/a.jsonl", 3000)
-    write_images(tmp_path / "in/b.jsonl", 500, seed=1)
-    words = [sys.executable, "-m", "lading", "batch", "--model", str(mlp_model), "--input", str(tmp_path / "in")]
-    words += ["--shard-mib", "0.5", "--batch-size", "16", "--output-format", "csv", "--quiet", "--output"]
-    subprocess.run([*words, str(tmp_path / "whole")], check=True, capture_output=True, timeout=60)
-    moments = random.Random(seed)
-    for _ in range(4):
-        with subprocess.Popen([*words, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-            time.sleep(moments.uniform(0.4, 1.6))
-            child.send_signal(signal.SIGKILL)
-    done = subprocess.run([*words, str(tmp_path / "out")], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    for name in ("a.csv", "b.csv"):
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert "3,500 rows of 2 files" in done.stdout
-    assert not list((tmp_path / "out/_lading").glob("parts/*/*"))

@@ -1,175 +1,19 @@
-"""``lading batch-service`` as a process: its doors, asked over HTTP, with the real client of Cloud Storage."""
+"""``lading batch-service``: its own door, asked over HTTP, with the real client of Cloud Storage."""
 
-import http.client
 import json
-import signal
 import socket
-import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 import requests
-from batch_server import BatchServer, batch_service, until
-from fakes.storage_faults import Fault
+from batch_runs import image_rows
+from batch_server import ROW, BatchServer, Slow, content, put_tree
 from fakes.storage_server import Storage
+from listening import until
 
-from lading.batch.model import OpenModel, open_model
 from lading.batch.service.openapi import document
 from lading.batch.service.routes import find_route
-
-ROW = json.dumps(np.arange(784).reshape(28, 28).tolist()).encode() + b"\n"
-
-
-def rows(count: int, seed: int = 0) -> bytes:
-    images = np.random.default_rng(seed).integers(0, 256, (count, 28, 28))
-    return b"".join(json.dumps(image.tolist()).encode() + b"\n" for image in images)
-
-
-def put_tree(storage: Storage, directory: Path, name: str) -> None:
-    for path in directory.rglob("*"):
-        if path.is_file():
-            storage.put("models", f"{name}/{path.relative_to(directory).as_posix()}", path.read_bytes())
-
-
-@pytest.fixture(scope="module")
-def storage(mlp_model: Path, scale_versions: Path) -> Iterator[Storage]:
-    made = Storage()
-    put_tree(made, mlp_model, "mlp")
-    put_tree(made, scale_versions / "1", "scale/1")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def service(storage: Storage) -> Iterator[BatchServer]:
-    with batch_service("--max-runs", "4", STORAGE_EMULATOR_HOST=storage.url) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def mlp(mlp_model: Path) -> Iterator[OpenModel]:
-    with open_model(str(mlp_model), environ={}) as opened:
-        yield opened
-
-
-def content(storage: Storage, bucket: str, prefix: str = "") -> dict[str, bytes]:
-    """What is in a bucket, by name."""
-    return {name: blob.content for name, blob in storage.buckets[bucket].items() if name.startswith(prefix)}
-
-
-class Slow:
-    """While it lasts reading some objects takes long."""
-
-    def __init__(self, storage: Storage, name: str, seconds: float = 0.3) -> None:
-        self.storage = storage
-        self.fault = Fault("GET", f"/download/storage/v1/b/{name}", times=10**6, seconds=seconds)
-
-    def __enter__(self) -> "Slow":
-        self.storage.faults.append(self.fault)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.storage.faults.remove(self.fault)
-
-
-# embedded-tf's door
-
-
-def test_a_caller_of_embedded_tf_gets_its_tree(service: BatchServer, storage: Storage, mlp: OpenModel) -> None:
-    storage.put("tree", "in/2026/a.jsonl", rows(20))
-    storage.put("tree", "in/b.csv", rows(5, seed=1))  # every name holds JSON Lines
-    storage.put("tree", "in/empty/", b"")
-    done = service.embedded(model="gs://models/mlp", input="gs://tree/in/", output="gs://tree/out")
-    assert (done.status_code, done.text) == (200, "predictions completed")
-    found = content(storage, "tree", "out")
-    assert found.keys() == {"out/2026/a.jsonl", "out/b.csv"}
-    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.float32)
-    expected = mlp.model.predict({"image": images})["softmax"]
-    predicted = [json.loads(line) for line in found["out/2026/a.jsonl"].splitlines()]
-    np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-7)
-    assert found["out/b.csv"].endswith(b"]\n")
-
-
-def test_an_input_without_a_slash_is_the_beginning_of_names(service: BatchServer, storage: Storage) -> None:
-    for name in ("d[1]/part-1", "d[1]/part-2/x", "d[1]/other", "part-3"):
-        storage.put("starts", name, ROW)
-    done = service.embedded(model="gs://models/mlp/", input="gs://starts/d[1]/part", output="gs://starts/o/")
-    assert done.status_code == 200
-    assert content(storage, "starts", "o").keys() == {"o/part-1", "o/part-2/x"}
-    done = service.embedded(model="gs://models/mlp/", input="gs://starts/part-3", output="gs://starts/o/")
-    assert content(storage, "starts", "o").keys() == {"o/part-1", "o/part-2/x", "o/part-3"}, "earlier files stay"
-
-
-def test_no_match_is_a_success(service: BatchServer, storage: Storage) -> None:
-    storage.put("bare", "x", b"")
-    done = service.embedded(model="gs://models/mlp", input="gs://bare/none/", output="gs://bare/o")
-    assert (done.status_code, done.text) == (200, "predictions completed")
-    assert content(storage, "bare").keys() == {"x"}
-
-
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        ("", "Query Param 'model' is missing"),
-        ("?output=x&input=y", "Query Param 'model' is missing"),
-        ("?model=&model=gs://b/m", "Query Param 'model' is missing"),
-        ("?model=b/m", "'model' bad formatted: location must start with 'gs://'"),
-        ("?model=gs://b/m&output=o", "Query Param 'input' is missing"),
-        ("?model=gs://b/m&input=i&output=o", "'input' bad formatted: location must start with 'gs://'"),
-        ("?model=gs%3A%2F%2Fb%2Fm&input=gs://b/i", "Query Param 'output' is missing"),
-        ("?model=gs://b/m&input=gs://b/i&output=s3://b/o", "'output' bad formatted: location must start with 'gs://'"),
-        (
-            "?model=gs://b/m&input=gs://b&output=gs://b/o",
-            "'input' bad formatted: location must have a bucket and a slash",
-        ),
-        ("?model=gs://b/m&input=gs://b/d/i&output=gs://b/d/", "'output' bad formatted: location must differ from"),
-    ],
-)
-def test_a_query_that_is_none(service: BatchServer, query: str, text: str) -> None:
-    answer = service.ask("GET", f"/{query}")
-    assert answer.status_code == 400
-    assert answer.text.startswith(text)
-
-
-def test_only_get_and_only_the_root(service: BatchServer) -> None:
-    assert service.ask("POST", "/").status_code == 405
-    assert service.ask("GET", "/other").status_code == 404
-
-
-def test_a_bad_row_fails_and_files_done_before_stay(service: BatchServer, storage: Storage) -> None:
-    storage.put("bad", "in/a", ROW)
-    storage.put("bad", "in/b", ROW + b"nonsense\n")
-    query = {"model": "gs://models/mlp", "input": "gs://bad/in/", "output": "gs://bad/o"}
-    failed = service.embedded(**query)
-    assert (failed.status_code, failed.text) == (500, "error when making predictions")
-    assert content(storage, "bad", "o").keys() == {"o/a"}
-    run = service.get(failed.headers["x-lading-batch"])
-    assert (run["state"], run["report"]["bad_rows"]) == ("rejected", 1)
-    storage.put("bad", "in/b", ROW)
-    assert service.embedded(**query).status_code == 200
-    assert content(storage, "bad", "o").keys() == {"o/a", "o/b"}
-
-
-def test_what_fails_has_embedded_tfs_texts(service: BatchServer, storage: Storage) -> None:
-    storage.put("texts", "in/a", ROW)
-    storage.put("models", "broken/saved_model.pb", b"nonsense")
-    where = {"input": "gs://texts/in/", "output": "gs://texts/o"}
-    missing = service.embedded(model="gs://models/nothing", **where)
-    assert (missing.status_code, missing.text) == (500, "error when downloading model files")
-    broken = service.embedded(model="gs://models/broken", **where)
-    assert (broken.status_code, broken.text) == (500, "error when starting tensorflow")
-    nowhere = service.embedded(model="gs://models/mlp", input="gs://no-bucket/x", output="gs://texts/o")
-    assert (nowhere.status_code, nowhere.text) == (500, "error when making predictions")
-    logged = [line["error"] for line in service.lines if line["message"] == "batch request refused"]
-    assert any("gs://models/nothing" in error for error in logged), "the log says more"
-
-
-# The door of its own
 
 
 def test_a_run_is_followed_to_its_report(service: BatchServer, storage: Storage) -> None:
@@ -264,7 +108,7 @@ def test_a_reader_of_events_that_goes_away_is_no_harm(service: BatchServer, stor
 
 def test_a_cancelled_run_can_be_gone_on_with(service: BatchServer, storage: Storage) -> None:
     for number in range(10):
-        storage.put("cancel", f"in/{number}", rows(3, seed=number))
+        storage.put("cancel", f"in/{number}", image_rows(3, seed=number))
     body = {"model": "gs://models/mlp", "input": "gs://cancel/in/"}
     whole = service.begin(**body, output="gs://cancel/whole").json()
     with Slow(storage, "cancel"):
@@ -339,109 +183,3 @@ def test_the_openapi_document_is_true(service: BatchServer) -> None:
     schema = document()["paths"]["/v1/batches"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     bodies: dict[str, Any] = {"model": "gs://b/m", "input": ["gs://b/i"], "output": "gs://b/o", "batch_size": 3}
     assert bodies.keys() <= schema["properties"].keys()
-
-
-# Limits and the end
-
-
-def test_who_comes_too_many_is_told_to_come_again(storage: Storage) -> None:
-    for number in range(6):
-        storage.put("load", f"in/{number}", ROW)
-    with (
-        batch_service("--max-runs", "1", "--max-queue", "1", STORAGE_EMULATOR_HOST=storage.url) as service,
-        Slow(storage, "load"),
-    ):
-        body = {"model": "gs://models/mlp", "input": "gs://load/in/"}
-        running = service.begin(**body, output="gs://load/o1").json()
-        waiting = service.begin(**body, output="gs://load/o2").json()
-        assert (running["state"], waiting["state"]) == ("running", "queued")
-        for refused in (
-            service.begin(**body, output="gs://load/o3"),
-            service.embedded(**body, output="gs://load/o3"),
-        ):
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
-        assert [service.ended(run["id"])["state"] for run in (running, waiting)] == 2 * ["succeeded"]
-
-
-def test_a_list_of_places_holds_over_http(storage: Storage) -> None:
-    words = ("--allow-read", "gs://models", "--allow-read", "gs://places/in", "--allow-write", "gs://places/o")
-    storage.put("places", "in/a", ROW)
-    storage.put("places", "in-secret/a", ROW)
-    with batch_service(*words, STORAGE_EMULATOR_HOST=storage.url) as service:
-        good = {"model": "gs://models/mlp", "input": "gs://places/in/", "output": "gs://places/o"}
-        for name, place in {"input": "gs://places/in", "output": "gs://places/other", "model": "gs://load/m"}.items():
-            refused = service.embedded(**{**good, name: place})
-            assert refused.status_code == 403, name
-            assert place in refused.text
-        for name, place in {
-            "input": "gs://places/in*/a",
-            "output": "gs://places/o/../in",
-            "errors": "gs://x/e",
-        }.items():
-            assert service.begin(**{**good, name: place}).status_code == 403, name
-        assert service.embedded(**good).status_code == 200
-
-
-def test_a_killed_service_goes_on_where_it_was(mlp_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for number in range(4):
-        (tmp_path / f"in/{number}.jsonl").write_bytes(rows(50, seed=number) * 100)
-    body = {"model": str(mlp_model), "input": f"{tmp_path}/in/", "shard_bytes": 1 << 20, "batch_size": 128}
-    words = ("--allow", str(tmp_path), "--allow-read", str(mlp_model))
-    with batch_service(*words) as service:
-        whole = service.ended(service.begin(**body, output=f"{tmp_path}/whole").json()["id"])
-        assert whole["report"]["rows"] == 20000
-        run = service.begin(**body, output=f"{tmp_path}/o").json()
-        until(lambda: (service.get(run["id"])["progress"] or {"bytes_done": 0})["bytes_done"] > 3 << 20)
-        service.process.kill()
-        service.process.wait()
-    assert not (tmp_path / "o/3.jsonl").exists()
-    with batch_service(*words) as service:
-        again = service.ended(service.begin(**body, output=f"{tmp_path}/o").json()["id"])
-        assert again["report"]["resumed"]
-        assert again["report"]["rows"] == 20000
-    for number in range(4):
-        name = f"{number}.jsonl"
-        assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-def test_a_signal_ends_runs_at_a_block_and_answers_who_waits(storage: Storage) -> None:
-    for number in range(40):
-        storage.put("signal", f"in/{number}", rows(2, seed=number))
-    query = {"model": "gs://models/mlp", "input": "gs://signal/in/", "output": "gs://signal/o"}
-    with Slow(storage, "signal"), batch_service(STORAGE_EMULATOR_HOST=storage.url) as service:
-        answers: list[requests.Response] = []
-        waiting = threading.Thread(target=lambda: answers.append(service.embedded(**query)))
-        waiting.start()
-        until(lambda: "o/1" in storage.buckets["signal"])
-        run = service.ask("GET", "/v1/batches").json()["batches"][0]
-        follower = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
-        follower.request("GET", f"/v1/batches/{run['id']}/events")
-        events = follower.getresponse()
-        started = time.monotonic()
-        service.process.send_signal(signal.SIGTERM)
-        waiting.join()
-        assert (answers[0].status_code, answers[0].headers["retry-after"]) == (503, "10")
-        assert "Ask again: what was done is not done again" in answers[0].text
-        assert b"event: end" in events.read()
-        follower.close()
-        assert service.process.wait(20) == 0
-        assert time.monotonic() - started < 15
-        until(lambda: service.lines[-1]["message"] == "stopped")
-    done = len([name for name in content(storage, "signal", "o/") if "_lading" not in name])
-    assert done < 40
-    with batch_service(STORAGE_EMULATOR_HOST=storage.url) as service:
-        answer = service.embedded(**query)
-        assert (answer.status_code, answer.text) == (200, "predictions completed")
-        assert service.get(answer.headers["x-lading-batch"])["report"]["resumed"]
-    assert content(storage, "signal", "o/").keys() == {f"o/{number}" for number in range(40)}
-
-
-def test_the_port_is_the_platforms_unless_told(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with batch_service(PORT=str(port)) as service:
-        assert service.port == port
-        with batch_service("--port", "0", PORT=str(port)) as other:
-            assert other.ask("GET", "/livez").status_code == 200

@@ -10,7 +10,7 @@ import pytest
 from fakes.storage_faults import Fault
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage as google
-from storage_places import Emulator, Place, open_emulator, open_place
+from storage_places import KINDS, Emulator, Place, open_place
 
 from lading.batch import sources
 from lading.batch.files import InputFile, find_inputs, open_source
@@ -20,13 +20,7 @@ TEXT = b"".join(b"%d\n" % number for number in range(40_000))
 PIECE = 64 << 10
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with open_emulator() as started:
-        yield started
-
-
-@pytest.fixture(params=["directory", "bucket", "emulator"])
+@pytest.fixture(params=KINDS)
 def place(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storage_places import Emulator, Place, open_emulator, open_place
+from storage_places import KINDS, Emulator, Place, open_place
 
 from lading.batch.files import find_inputs
 from lading.batch.globs import Glob
@@ -24,13 +24,7 @@ TREE = (
 )
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with open_emulator() as started:
-        yield started
-
-
-@pytest.fixture(params=["directory", "bucket", "emulator"])
+@pytest.fixture(params=KINDS)
 def place(
     request: pytest.FixtureRequest, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:

@@ -85,7 +85,7 @@ def test_columns_are_carried() -> None:
     assert decoded.inputs["b"].tolist() == [b"x", b"y"]
     assert list(decoded.inputs) == ["a", "b"]
     assert reasons(decoded) == {
-        3: 'expected an object with "id", "b", "more", "a", received [1, 2]',
+        3: 'expected an object with "id", "b", "more", "a", received a list',
         4: 'expected an object with "id", "b", "more", "a": "more" is missing',
     }
 

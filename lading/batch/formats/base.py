@@ -59,6 +59,8 @@ class Block:
     ``max_line_bytes``) is a ``BadRow`` here already."""
     size: int
     """About how many bytes the rows take; shards end by the sum of these."""
+    consumed: int | None = None
+    """How much of the file as it lies there ends with the block, for showing progress; None: as the source says."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ class ParquetRows:
                 wanted = self._wanted(file.schema_arrow, source.name)
                 for batch, size in self._cut(self._batches(file, wanted, start)):
                     end = start + batch.num_rows
-                    yield Block(start, end, start + 1, end + 1, RecordRows(batch), size)
+                    consumed = source.size * end // file.metadata.num_rows
+                    yield Block(start, end, start + 1, end + 1, RecordRows(batch), size, consumed)
                     start = end
         except (pa.ArrowException, OSError) as error:
             raise InvalidData(f"{source.name}: not a Parquet file, or a damaged one: {error}") from error
