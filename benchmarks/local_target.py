@@ -1,6 +1,7 @@
-"""The local target: how soon a new revision answers, what the router costs, and whether a rollout loses a request.
+"""The local target: how soon a new revision answers, and the target after it was killed; what the router costs; and
+whether a rollout loses a request.
 
-    python benchmarks/local_target.py [--rounds N] [--seconds S] [--rollouts N]
+    python benchmarks/local_target.py [--rounds N] [--kills N] [--windows N] [--seconds S] [--rollouts N]
 
 Needs wrk. Prints one JSON object; the machine should have nothing else to do.
 """
@@ -9,12 +10,15 @@ import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,7 +29,9 @@ from tiny_bases import put_image  # noqa: E402
 from tiny_target import Local, ask, send  # noqa: E402
 
 from lading.local import lifecycle  # noqa: E402
+from lading.local.locks import holder  # noqa: E402
 from lading.local.state import Layout  # noqa: E402
+from lading.local.supervisor import STEADY_SECONDS  # noqa: E402
 from lading.oci.image import RUNTIME_LABEL  # noqa: E402
 from lading.oci.layer import Entry, plan_entries  # noqa: E402
 from lading.oci.layout import Layout as Repository  # noqa: E402
@@ -99,6 +105,28 @@ def own_start(number: int) -> float:
             process.wait()
 
 
+def kills(local: Local, count: int) -> dict[str, float]:
+    """Seconds from SIGKILL to the target's server until a service answers again."""
+    url, lock, seconds = local.settled("shop")["status"]["url"], Layout(local.state).server_lock, []
+    for _ in range(count):
+        time.sleep(STEADY_SECONDS + 0.5)  # one that dies sooner is not started again at once
+        server = holder(lock)
+        assert server
+        began = time.monotonic()
+        os.kill(server, signal.SIGKILL)
+        while not answers(url):
+            time.sleep(0.002)
+        seconds.append(time.monotonic() - began)
+    return {"back_after_kill_p50_s": statistics.median(seconds), "back_after_kill_max_s": max(seconds)}
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(ask(url))
+    except (OSError, HTTPException):
+        return False
+
+
 def wrk(url: str, *, connections: int, seconds: int) -> dict[str, float]:
     words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
     printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
@@ -109,18 +137,19 @@ def wrk(url: str, *, connections: int, seconds: int) -> dict[str, float]:
     return {"p50_ms": float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit], "rps": float(rate[1])}
 
 
-def router(local: Local, seconds: int) -> dict[str, float]:
+def router(local: Local, windows: int, seconds: int) -> dict[str, float]:
+    """Medians over windows; each has all three measurements, so that what else the machine does falls on all."""
     url = local.settled("shop")["status"]["url"]
     (record,) = [json.loads(path.read_text()) for path in (local.state / "processes").glob("*.json")]
-    direct = wrk(f"http://127.0.0.1:{record['port']}", connections=1, seconds=seconds)
-    one = wrk(url, connections=1, seconds=seconds)
-    many = wrk(url, connections=32, seconds=seconds)
-    return {
-        "router_adds_p50_ms": one["p50_ms"] - direct["p50_ms"],
-        "router_rps_1_connection": one["rps"],
-        "router_rps_32_connections": many["rps"],
-        "without_router_rps_1_connection": direct["rps"],
-    }
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(windows):
+        direct = wrk(f"http://127.0.0.1:{record['port']}", connections=1, seconds=seconds)
+        one = wrk(url, connections=1, seconds=seconds)
+        found["router_adds_p50_ms"].append(one["p50_ms"] - direct["p50_ms"])
+        found["router_rps_1_connection"].append(one["rps"])
+        found["router_rps_32_connections"].append(wrk(url, connections=32, seconds=seconds)["rps"])
+        found["without_router_rps_1_connection"].append(direct["rps"])
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def rollouts(local: Local, count: int, rate: float) -> dict[str, float]:
@@ -178,7 +207,9 @@ class Load:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4, help="of a measurement of the router in one window")
     parser.add_argument("--rollouts", type=int, default=100)
     parser.add_argument("--rate", type=float, default=200.0)
     args = parser.parse_args()
@@ -190,7 +221,8 @@ def main() -> None:
             assert urlsplit(endpoint.url).port
             found = new_revisions(local, args.rounds)
             time.sleep(2)  # until the process before the last has ended
-            found |= router(local, args.seconds)
+            found |= router(local, args.windows, args.seconds)
+            found |= kills(local, args.kills)
             found |= rollouts(local, args.rollouts, args.rate)
         finally:
             lifecycle.stop(state, deadline=Deadline.after(60))

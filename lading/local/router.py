@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -67,7 +68,7 @@ class Router:
     def __init__(self) -> None:
         self.since = uuid.uuid4().hex
         """Names the time from which on requests are counted."""
-        self._backends: dict[str, _Backend] = {}
+        self._backends: defaultdict[str, _Backend] = defaultdict(_Backend)
         self._routes: dict[int, _Route] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -138,13 +139,13 @@ class Router:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _change(self, name: str, port: int, failure: str) -> None:
-        backend = self._backends.setdefault(name, _Backend())
+        backend = self._backends[name]
         backend.port, backend.failure = port, failure
         backend.changed.set()
         backend.changed = asyncio.Event()
 
     def _limit(self, name: str, concurrency: int, seconds: float) -> None:
-        backend = self._backends.setdefault(name, _Backend())
+        backend = self._backends[name]
         backend.limit, backend.seconds = concurrency, seconds
         if concurrency:
             backend.turns = asyncio.Semaphore(concurrency)
@@ -204,7 +205,7 @@ class Router:
         except wire.BadMessage as error:
             writer.write(wire.error_answer(400, "Bad Request", str(error)))
             return False
-        backend = self._backends.setdefault(route.pick(), _Backend())
+        backend = self._backends[route.pick()]
         exchange, began = Exchange(head, reader, writer), self._loop.time()
         try:
             return await self._take_turn(backend, exchange, reader)

@@ -13,8 +13,9 @@ from lading.wait import Deadline
 
 _LOG = logging.getLogger(__name__)
 
+STEADY_SECONDS = 2.0
+"""A server that lived this long starts again at once."""
 _TICK_SECONDS = 0.1
-_STEADY_SECONDS = 2.0  # a server that lived this long starts again at once
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -37,7 +38,7 @@ def supervise(layout: Layout, serve: Callable[[], int]) -> int:
             continue
         started = time.monotonic()
         code = _run(serve, lock, stop)
-        failures = 0 if time.monotonic() - started > _STEADY_SECONDS else failures + 1
+        failures = 0 if time.monotonic() - started > STEADY_SECONDS else failures + 1
         if layout.wanted.exists() and not stop.arrived:
             _LOG.warning("the server ended with code %s; starting it again", code)
             stop.wait(0.0 if failures <= 1 else min(0.2 * 2**failures, _LONGEST_PAUSE_SECONDS))

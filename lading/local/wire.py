@@ -7,6 +7,7 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from lading.errors import LadingError
 
@@ -23,7 +24,7 @@ class BadMessage(LadingError):
 
 
 class BrokenOff(BadMessage):
-    """The connection ended before a whole head had come."""
+    """The connection ended before a whole head, or a small body, had come."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,22 @@ class Head:
 
     def get(self, name: str) -> str:
         """A field by its lower-case name; empty when it is not there. Repeated ones are joined."""
-        return ", ".join(value for key, value in self.fields if key.lower() == name)
+        return self._by_name.get(name, "")
 
-    @property
+    @cached_property
+    def _by_name(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, value in self.fields:
+            key = name.lower()
+            found[key] = f"{found[key]}, {value}" if key in found else value
+        return found
+
+    @cached_property
     def chunked(self) -> bool:
         """Whether the body comes in chunks."""
         return "chunked" in self.get("transfer-encoding").lower()
 
-    @property
+    @cached_property
     def length(self) -> int | None:
         """Bytes of the body, if the head says so."""
         text = self.get("content-length")
@@ -67,8 +76,8 @@ class Head:
     def encode(self, *extra: tuple[str, str]) -> bytes:
         """The head on the wire: without the fields that hold for one connection only, with ``extra``."""
         named = {field.strip().lower() for field in self.get("connection").split(",")}
-        replaced = {name.lower() for name, _ in extra}
-        kept = [f for f in self.fields if f[0].lower() not in _HOP_BY_HOP | named | replaced]
+        dropped = _HOP_BY_HOP | named | {name.lower() for name, _ in extra}
+        kept = [f for f in self.fields if f[0].lower() not in dropped]
         lines = [" ".join(self.start).rstrip(), *(f"{name}: {value}" for name, value in (*kept, *extra))]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
@@ -94,6 +103,18 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
     if not first or not second or any(not colon or not name or name != name.strip() for name, colon, _ in fields):
         raise BadMessage(f"expected an HTTP/1.1 message, received {lines[0][:80]!r}")
     return Head((first, second, third), tuple((name, value.strip()) for name, _, value in fields))
+
+
+async def read_exactly(reader: asyncio.StreamReader, count: int) -> bytes:
+    """Read ``count`` bytes.
+
+    Raises:
+        BrokenOff: the connection ended before.
+    """
+    try:
+        return await reader.readexactly(count)
+    except asyncio.IncompleteReadError as error:
+        raise BrokenOff("the connection ended in the middle of a body") from error
 
 
 async def copy_exactly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: int) -> None:

@@ -3,12 +3,30 @@
 from collections.abc import Callable
 from typing import Any
 
-from lading.errors import LadingError, RemoteError
+from lading.errors import AccessDenied, LadingError, QuotaExceeded, RemoteError, ServiceUnreachable
 from lading.http import Client
 from lading.wait import Deadline
 
 Advice = Callable[[str, LadingError], str]
 """From a method and the error that it led to, to what to do; empty when there is nothing to add."""
+
+
+def cluster_advice(error: LadingError, *, role: str) -> str:
+    """What to do about an error of the API server of any cluster.
+
+    Args:
+        error: What it said.
+        role: What to do for who is known to it, and may not.
+    """
+    if isinstance(error, ServiceUnreachable):
+        return "is it the right context? `kubectl config get-contexts`, `kubectl cluster-info`"
+    if isinstance(error, QuotaExceeded):
+        return "the API server is busy, or its limit for you is reached: try again later"
+    if not isinstance(error, AccessDenied):
+        return ""
+    if error.status == 401:
+        return "the cluster does not know who asks: log in again with the provider's tool (`kubectl auth whoami`)"
+    return role
 
 
 class ExplainedClient(Client):

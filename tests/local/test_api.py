@@ -10,6 +10,11 @@ from tiny_target import ROOT, Local
 from lading.local.selectors import select
 
 
+@pytest.fixture
+def local(shared: Local) -> Local:
+    return shared
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -11,6 +11,11 @@ from tiny_target import ROOT, Local, ask, condition, gone, send
 from lading.wait import Deadline, poll
 
 
+@pytest.fixture
+def local(shared: Local) -> Local:
+    return shared
+
+
 def pinned(revision: str, percent: int, tag: str = "") -> dict[str, object]:
     return {"revisionName": revision, "percent": percent, **({"tag": tag} if tag else {})}
 

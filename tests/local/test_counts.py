@@ -15,9 +15,9 @@ from lading.wait import Deadline, poll
 
 
 @pytest.fixture
-def shop(local: Local) -> Local:
-    local.apply(local.service("shop", "one", VALUE="1"))
-    return local
+def shop(shared: Local) -> Local:
+    shared.apply(shared.service("shop", "one", VALUE="1"))
+    return shared
 
 
 def seen(local: Local) -> Any:
@@ -104,15 +104,14 @@ def test_an_answer_that_breaks_off_is_an_error_and_a_client_that_leaves_is_none(
     assert requests >= 3
 
 
-def test_counting_begins_anew_with_the_target_and_says_so(shop: Local) -> None:
-    url = url_of(shop)
-    pid = ask(url)["pid"]
-    before = seen(shop)
-    lifecycle.stop(shop.state, deadline=Deadline.after(40))
+def test_counting_begins_anew_with_the_target_and_says_so(local: Local) -> None:
+    pid = ask(local.apply(local.service("shop", "one"))["status"]["url"])["pid"]
+    before = seen(local)
+    lifecycle.stop(local.state, deadline=Deadline.after(40))
     assert gone(pid)
-    shop.endpoint = lifecycle.start(shop.state, deadline=Deadline.after(30))
-    shop.settled("shop")
-    now = seen(shop)
+    local.endpoint = lifecycle.start(local.state, deadline=Deadline.after(30))
+    local.settled("shop")
+    now = seen(local)
     assert now["since"] != before["since"]
     assert now["revisions"]["shop-one"]["requests"] == 0
 

@@ -15,9 +15,9 @@ from lading.local.router import Router
 from lading.wait import Deadline, poll
 
 
-@pytest.fixture
-def url(local: Local) -> str:
-    found: str = local.apply(local.service("shop"))["status"]["url"]
+@pytest.fixture(scope="module")
+def url(target: Local) -> str:
+    found: str = target.apply(target.service("shop"))["status"]["url"]
     return found
 
 
@@ -130,6 +130,46 @@ def read_head(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in got and (piece := connection.recv(4096)):
         got += piece
     return got
+
+
+def begin_answer(router: Router, client: socket.socket, backend: socket.socket, begin: bytes) -> socket.socket:
+    """Ask for something, and have the revision begin its answer; returns the revision's connection."""
+    router.up("r", backend.getsockname()[1])
+    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    accepted, _ = backend.accept()
+    read_head(accepted)
+    accepted.sendall(b"HTTP/1.1 200 OK\r\n" + begin)
+    return accepted
+
+
+def test_a_large_answer_is_passed_on_as_it_comes(free_router: Router) -> None:
+    front = ports.pick()
+    free_router.route(front, {"r": 100})
+    with socket.create_server(("127.0.0.1", 0)) as backend, socket.create_connection(("127.0.0.1", front)) as client:
+        client.settimeout(15)
+        with begin_answer(free_router, client, backend, b"Content-Length: 1000000\r\n\r\nbegin") as revision:
+            got = b""
+            while not got.endswith(b"begin"):
+                got += client.recv(4096)
+            revision.sendall(b"x" * 999_995)
+            left = 999_995
+            while left:
+                left -= len(client.recv(65536))
+
+
+def test_of_a_small_answer_that_breaks_off_the_client_gets_nothing_and_may_ask_again(free_router: Router) -> None:
+    front = ports.pick()
+    free_router.route(front, {"r": 100})
+    with socket.create_server(("127.0.0.1", 0)) as backend, socket.create_connection(("127.0.0.1", front)) as client:
+        client.settimeout(15)
+        begin_answer(free_router, client, backend, b"Content-Length: 10\r\n\r\nhalf").close()
+        with pytest.raises(ConnectionResetError):
+            client.recv(4096)
+        poll(
+            lambda: free_router.counts("r").by_class[5] or None,
+            deadline=Deadline.after(5),
+            what="the error to be counted",
+        )
 
 
 def test_a_revision_gets_no_more_requests_than_it_takes_and_the_others_wait_in_order(free_router: Router) -> None:

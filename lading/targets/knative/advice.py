@@ -3,7 +3,7 @@
 import re
 
 from lading.errors import AccessDenied, LadingError, NotFound, QuotaExceeded, ServiceUnreachable
-from lading.targets.advice import Advice
+from lading.targets.advice import Advice, cluster_advice
 
 _NOT_ENABLED = re.compile("has not been used in project|SERVICE_DISABLED|it is disabled", re.IGNORECASE)
 _ACT_AS = re.compile(r"iam\.serviceaccounts?\.actAs", re.IGNORECASE)
@@ -61,18 +61,11 @@ def knative_advice(namespace: str) -> Advice:
                 f"does namespace {namespace} exist, and is Knative Serving installed? "
                 "`kubectl get crd services.serving.knative.dev`"
             )
-        if isinstance(error, ServiceUnreachable):
-            return "is it the right context? `kubectl config get-contexts`, `kubectl cluster-info`"
-        if isinstance(error, QuotaExceeded):
-            return "the API server is busy, or its limit for you is reached: try again later"
-        if not isinstance(error, AccessDenied):
-            return ""
-        if error.status == 401:
-            return "the cluster does not know who asks: log in again with the provider's tool (`kubectl auth whoami`)"
-        return (
+        role = (
             f"it needs a role for services and revisions of serving.knative.dev in namespace {namespace}: "
             f"`kubectl auth can-i create services.serving.knative.dev -n {namespace}`"
         )
+        return cluster_advice(error, role=role)
 
     return advise
 
