@@ -22,11 +22,21 @@ _KEY_DEFAULTS = {"protocol": "TCP"}
 
 
 class ApplyConflict(Exception):
-    """Fields that others own, by manager."""
+    """Fields that others own: the path of each, and its manager; in the words of the API server."""
 
     def __init__(self, found: list[tuple[str, str]]) -> None:
-        whose = ", ".join(f'conflict with "{manager}": {path}' for path, manager in found)
-        super().__init__(f"Apply failed with {len(found)} conflict{'s' * (len(found) > 1)}: {whose}")
+        by_manager: dict[str, list[str]] = {}
+        for path, manager in found:
+            by_manager.setdefault(manager, []).append(path)
+        if len(found) == 1:
+            super().__init__(f"Apply failed with 1 conflict: conflict with {found[0][1]}: {found[0][0]}")
+            return
+        lines = [
+            line
+            for manager, paths in sorted(by_manager.items())
+            for line in (f"conflicts with {manager}:", *(f"- {path}" for path in paths))
+        ]
+        super().__init__(f"Apply failed with {len(found)} conflicts: " + "\n".join(lines))
 
 
 def leaves(value: Any, schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -58,7 +68,8 @@ def apply(
                 if force:
                     paths.discard(path)
                 else:
-                    conflicts.append((_shown(path), other[0]))
+                    by = f" using {config['apiVersion']}" if other[1] == "Update" else ""
+                    conflicts.append((_shown(path), f'"{other[0]}"{by}'))
     if conflicts:
         raise ApplyConflict(conflicts)
     made = copy.deepcopy(live)

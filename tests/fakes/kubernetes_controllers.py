@@ -16,6 +16,7 @@ class Cluster(Protocol):
 
     kubelet: Kubelet
     quota: int
+    accounts: set[str]
 
     def all(self, plural: str) -> list[Object]: ...
     def view(self, plural: str) -> list[Object]: ...
@@ -82,6 +83,10 @@ class Controllers:
         running = [pod for pod in self.cluster.kubelet.pods.values() if not pod.gone]
         if len(running) >= self.cluster.quota:
             return f'pods "x" is forbidden: exceeded quota: pods, requested: pods=1, used: pods={len(running)}'
+        account = template["spec"].get("serviceAccountName", "default")
+        if account not in self.cluster.accounts:
+            missing = f'error looking up service account models/{account}: serviceaccount "{account}" not found'
+            return f'pods "x-" is forbidden: {missing}'
         return restricted(template["spec"])
 
     def deployment_status(self, one: Object, alive: list[Pod], current: list[Pod], refused: str) -> None:

@@ -48,14 +48,16 @@ def problems(body: Object, before: Object | None) -> list[str]:
             found.append(
                 f"metadata.labels: Invalid value: {value!r}: a valid label must be an empty string or consist of"
             )
-    if before is not None and body["metadata"].get("uid") != before["metadata"]["uid"]:
-        found.append("metadata.uid: Invalid value: field is immutable")
+    if before is not None and metadata.get("uid") != before["metadata"]["uid"]:
+        found.append(f'metadata.uid: Invalid value: "{metadata.get("uid")}": field is immutable')
     found += _RULES.get(body["kind"], lambda *_: [])(spec, before)
     return found
 
 
 def _deployment(spec: Object, before: Object | None) -> list[str]:
     found, template = [], spec["template"]
+    if spec["replicas"] < 0:
+        found.append(f"spec.replicas: Invalid value: {spec['replicas']}: must be greater than or equal to 0")
     if not spec["selector"]["matchLabels"].items() <= template["metadata"].get("labels", {}).items():
         found.append("spec.template.metadata.labels: Invalid value: `selector` does not match template `labels`")
     if before is not None and before["spec"]["selector"] != spec["selector"]:

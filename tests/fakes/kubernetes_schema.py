@@ -77,11 +77,15 @@ _TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float),
                           "object": dict, "null": type(None)}  # fmt: skip
 
 
-def unknown_fields(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
-    """Fields that are not declared, in the words of the API server."""
+def patch_problems(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
+    """Why server-side apply cannot take a patch, in its words: fields that are not declared, and items given twice."""
     if isinstance(value, list):
-        items = resolved(schema.get("items", {}))
-        return [text for one in value for text in unknown_fields(one, items, where)]
+        items, keys = resolved(schema.get("items", {})), schema.get("x-kubernetes-list-map-keys", ())
+        shown = [",".join(f"{key}={json.dumps(one.get(key))}" for key in keys) or str(i) for i, one in enumerate(value)]
+        twice = [text for i, text in enumerate(shown) if text in shown[:i]]
+        found = [f"{where}: duplicate entries for key [{text}]" for text in twice]
+        inner_places = zip(value, shown, strict=True)
+        return found + [text for one, at in inner_places for text in patch_problems(one, items, f"{where}[{at}]")]
     if not isinstance(value, dict):
         return []
     found = []
@@ -90,7 +94,7 @@ def unknown_fields(value: Any, schema: dict[str, Any], where: str = "") -> list[
         if inner is None:
             found.append(f"{where}.{name}: field not declared in schema")
         else:
-            found += unknown_fields(one, inner, f"{where}.{name}")
+            found += patch_problems(one, inner, f"{where}.{name}")
     return found
 
 

@@ -34,7 +34,7 @@ class KubernetesServer(ObjectStore):
     """One namespace, ``models``; ``token``: empty for none, as kubectl sends none where there is no TLS.
 
     ``forbidden``: pairs of verb and plural that are answered 403. ``failures``: codes and messages that the next writes
-    get. ``quota``: pods that may run. ``minor``: of the version.
+    get. ``quota``: pods that may run. ``accounts``: service accounts. ``minor``: of the version.
     ``before_write``: called with plural and name before every write. ``writes``: each of them. ``asked``: verbs and
     plurals, as roles have them. ``lag_seconds``: how late nodes hear of endpoints.
     """
@@ -43,7 +43,7 @@ class KubernetesServer(ObjectStore):
         super().__init__()
         self.kubelet = Kubelet(images, directory, self._secret)
         self.kinds = {k: v for k, v in KINDS.items() if gateway_api or not v[0].startswith("gateway")}
-        self.token, self.minor, self.quota = token, "30", 100
+        self.token, self.minor, self.quota, self.accounts = token, "30", 100, {"default", "runner"}
         self.forbidden: set[tuple[str, str]] = set()
         self.failures: list[tuple[int, str]] = []
         self.before_write: Callable[[str, str], None] | None = None
@@ -119,10 +119,10 @@ class KubernetesServer(ObjectStore):
         self.asked.add((verb, resource))
         if (verb, resource) in self.forbidden:
             what = qualified(resource.partition("/")[0])
+            which = what + (f' "{name}"' if name else "")
             raise Refused(
-                403, f'{what}{f' "{name}"' if name else ""} is forbidden: User '
-                f'"system:serviceaccount:{self.namespace}:lading" cannot {verb} resource "{resource}" in API group '
-                f'"{what.partition(".")[2]}" in the namespace "{self.namespace}"',
+                403, f'{which} is forbidden: User "system:serviceaccount:{self.namespace}:lading" cannot {verb} '
+                f'resource "{resource}" in API group "{what.partition(".")[2]}" in the namespace "{self.namespace}"',
             )  # fmt: skip
 
     def _write(
@@ -187,8 +187,10 @@ class KubernetesServer(ObjectStore):
 
     def _log(self, name: str, query: dict[str, str]) -> bytes:
         pod = self.kubelet.pods.get(name)
-        path = pod and (pod.previous_log if query.get("previous") == "true" else pod.log)
-        if path is None or not path.exists():
+        if pod is None:
+            raise Refused(404, f'pods "{name}" not found')
+        path = pod.previous_log if query.get("previous") == "true" else pod.log
+        if not path.exists():
             raise Refused(400, f'previous terminated container "server" in pod "{name}" not found')
         return b"".join(path.read_bytes().splitlines(keepends=True)[-int(query.get("tailLines", 1000)) :])
 
@@ -197,21 +199,29 @@ class KubernetesServer(ObjectStore):
         if ("services", service) not in self.objects:
             raise Refused(404, f'services "{service}" not found')
         ready = self._routed(service)
+        if ready is None:  # its Endpoints were not found; the message names what the request was for
+            raise Refused(404, f'services "{service}" not found')
         if not ready:
             raise Refused(503, f'no endpoints available for service "{service}"')
         sent = {k: v for k, v in headers.items() if k.lower() not in {"authorization", "host", *_HOP}}
         return forward(random.choice(ready).port, method, rest or "/", sent, raw)
 
-    def _routed(self, service: str) -> list[Pod]:
-        """Where the nodes send requests: they hear of a change ``lag_seconds`` later."""
+    def _routed(self, service: str) -> list[Pod] | None:
+        """Where nodes and proxy send requests: they hear of a change ``lag_seconds`` later; None: have not heard of it.
+
+        The API server's proxy looks at Endpoints, which another controller makes than EndpointSlices, and neither
+        makes any for a Service without a selector.
+        """
         now, ready = time.monotonic(), self.endpoints(service)
+        if ("endpointslices", f"{service}-slice") not in self.objects:
+            return None
         if not self.lag_seconds:
             return ready
         with self.lock:
             past = list(self._seen.get(service, ()))
         heard = [pods for at, pods in past if at <= now - self.lag_seconds]
-        # What they knew first holds until they hear of more: a Service that is new has no endpoints yet.
-        return heard[-1] if heard else past[0][1] if past else ready
+        # What they knew first holds until they hear of more: of a Service that is new, nothing.
+        return heard[-1] if heard else past[0][1] or None if past else ready
 
     def _discovery(self, path: str) -> Object | None:
         groups = sorted({v[0] for v in self.kinds.values() if "/" in v[0]})

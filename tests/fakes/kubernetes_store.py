@@ -10,7 +10,7 @@ from typing import Any
 from fakes.kubernetes_apply import ApplyConflict, Owners, apply, changed, managed_fields
 from fakes.kubernetes_controllers import stamp
 from fakes.kubernetes_rules import completed, problems
-from fakes.kubernetes_schema import schema_of, type_problems, unknown_fields
+from fakes.kubernetes_schema import patch_problems, schema_of, type_problems
 from fakes.service import Refused
 
 Object = dict[str, Any]
@@ -84,16 +84,18 @@ class ObjectStore:
     def apply(self, plural: str, name: str, query: dict[str, str], config: Object) -> tuple[int, Any, dict[str, str]]:
         api_version, kind, _ = KINDS[plural]
         schema, metadata = schema_of(kind), config.get("metadata", {})
-        if (config.get("apiVersion"), config.get("kind"), metadata.get("name")) != (api_version, kind, name):
-            raise Refused(400, "the object in the body does not match the URL")
+        if config.get("apiVersion") != api_version or config.get("kind") != kind:
+            raise Refused(400, f"invalid object type: {config.get('apiVersion')}, Kind={config.get('kind')}")
+        if metadata.get("name") != name:
+            raise Refused(400, f"the name of the object ({metadata.get('name')}) does not match the name on the URL "
+                          f"({name})")  # fmt: skip
         if not query.get("fieldManager"):
             raise Refused(
                 422, "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
             )
-        if found := unknown_fields(config, schema):
-            raise Refused(
-                500, f"failed to create typed patch object ({self.namespace}/{name}; {api_version}): {found[0]}"
-            )
+        if found := patch_problems(config, schema):
+            what = f"/{name}; {api_version if '/' in api_version else f'/{api_version}'}, Kind={kind}"
+            raise Refused(500, f"failed to create typed patch object ({what}): {found[0]}")
         before = self.objects.get((plural, name))
         self._check_version(plural, name, metadata, before)
         live = copied(before) if before else {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}
@@ -111,7 +113,7 @@ class ObjectStore:
         return (200 if before else 201), self.objects[plural, name], {}
 
     def _check_version(self, plural: str, name: str, metadata: Object, before: Object | None) -> None:
-        resource = f'Operation cannot be fulfilled on {plural} "{name}"'
+        resource = f'Operation cannot be fulfilled on {qualified(plural)} "{name}"'
         if before is None:
             if "uid" in metadata:
                 raise Refused(409, f"{resource}: uid mismatch: the provided object specified uid {metadata['uid']}, "
@@ -123,19 +125,25 @@ class ObjectStore:
         ):
             raise Refused(409, f"{resource}: the object has been modified; please apply your changes to the latest "
                           "version and try again")  # fmt: skip
-        if metadata.get("uid", before["metadata"]["uid"]) != before["metadata"]["uid"]:
-            raise Refused(409, f"{resource}: Precondition failed: UID in precondition")
 
     def check(self, body: Object, before: Object | None) -> None:
         kind, name = body["kind"], body["metadata"]["name"]
         found = type_problems({k: v for k, v in body.items() if k in ("spec", "metadata")}, schema_of(kind))
         if found := found or problems(body, before):
-            raise Refused(422, f'{kind} "{name}" is invalid: {", ".join(found)}')
+            group = body["apiVersion"].rpartition("/")[0]
+            text = found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+            raise Refused(422, f'{kind}{group and f".{group}"} "{name}" is invalid: {text}')
 
     def shown(self, plural: str, body: Object) -> Object:
         """An object with who owns what."""
         owners = managed_fields(self.owners[plural, body["metadata"]["name"]], body["apiVersion"])
         return {**copied(body), "metadata": {**copied(body["metadata"]), "managedFields": owners}}
+
+
+def qualified(plural: str) -> str:
+    """A resource as messages name it: ``deployments.apps``."""
+    group = KINDS[plural][0].rpartition("/")[0]
+    return f"{plural}.{group}" if group else plural
 
 
 def copied(body: Any) -> Any:

@@ -28,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnativePlace]:
     made.stop()
 
 
+@pytest.mark.slow  # by default Cloud Run and the local target keep it, which are the same but for who asks and how
 class TestKnative(TargetContract):
     pass
 

@@ -33,9 +33,12 @@ def at(cluster: KubernetesPlace) -> Iterator[Releases]:
         yield made
 
 
-def test_a_release_that_is_killed_anywhere_ends_in_the_same_state_when_it_is_run_again(at: Releases) -> None:
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_release_that_is_killed_anywhere_ends_in_the_same_state_when_it_is_run_again(
+    at: Releases, every: int
+) -> None:
     previous = at.release(at.image(), "r")
-    for writes in range(40):
+    for writes in range(0, 40, every):
         image, release = at.image(RIGHT, str(writes)), f"r{writes}"
         at.target = _dying_target(at, writes)
         try:
@@ -75,6 +78,7 @@ def test_a_first_release_that_is_killed_is_continued(at: Releases) -> None:
     ("trouble", "settings", "message"),
     [
         ("quota", {}, "FailedCreate: .*exceeded quota"),
+        ("account", {"service_account": "nobody"}, 'FailedCreate: .*serviceaccount "nobody" not found'),
         ("secret", {"secrets": {"KEY": "nowhere:key"}}, 'CreateContainerConfigError: secret "nowhere" not found'),
         ("image", {}, "ImagePullBackOff: Back-off pulling image"),
         ("nodes", {"startup_seconds": 1}, "not ready after 1 s; its pod found no node: 0/3 nodes are available"),
@@ -135,8 +139,8 @@ def test_a_service_that_crashes_is_mended_by_a_release(at: Releases, tmp_path: P
 @pytest.mark.parametrize(
     ("denied", "error", "message"),
     [
-        (("patch", "deployments"), AccessDenied, "deployments is forbidden.*docs/targets.md has the role"),
-        (("patch", "services"), AccessDenied, "services is forbidden"),
+        (("patch", "deployments"), AccessDenied, r"deployments\.apps .* is forbidden.*docs/targets.md has the role"),
+        (("patch", "services"), AccessDenied, "services .* is forbidden"),
         (("list", "pods"), AccessDenied, "pods is forbidden"),
     ],
 )
@@ -165,10 +169,11 @@ def test_the_role_in_the_documentation_is_what_is_needed(tmp_path: Path) -> None
         try:
             at = Releases(place)
             at.release(at.image(), "r1", max_instances=3)
-            with pytest.raises(RevisionFailed):
-                at.deploy(at.image("exit"), "r2")
-            at.release(at.image(RIGHT, "second"), "r3")
-            at.rollback()
+            if not gateway:
+                with pytest.raises(RevisionFailed):
+                    at.deploy(at.image("exit"), "r2")
+                at.release(at.image(RIGHT, "second"), "r3")
+                at.rollback()
             at.target.delete(at.service, deadline=at.deadline)
             asked |= place.server.asked
         finally:
@@ -192,7 +197,9 @@ def test_what_somebody_else_set_is_not_taken_from_them(at: Releases) -> None:
     image = at.image()
     first = at.release(at.image(), "r1")
     patch(at, "deployments", first.revision, {"spec": {"progressDeadlineSeconds": 7}})
-    with pytest.raises(Conflict, match=r'conflict with "kubectl-edit": \.spec\.progressDeadlineSeconds.*kubectl apply'):
+    with pytest.raises(
+        Conflict, match=r'conflict with "kubectl-edit" using apps/v1: \.spec\.progressDeadlineSeconds.*kubectl apply'
+    ):
         at.deploy(image, "r2")
     second = at.deploy(at.image(RIGHT, "second"), "r3")
     before = at.state
@@ -200,7 +207,7 @@ def test_what_somebody_else_set_is_not_taken_from_them(at: Releases) -> None:
     wanted = (TrafficTarget(second.revision, 100),)
     with pytest.raises(Conflict, match="changed while it was being released"):
         at.target.shift(before, wanted, before.rollout, deadline=at.deadline)
-    with pytest.raises(Conflict, match=r'conflict with "kubectl-edit": \.spec\.selector.*lading-traffic'):
+    with pytest.raises(Conflict, match=r'conflict with "kubectl-edit" using v1: \.spec\.selector.*lading-traffic'):
         at.target.shift(at.state, wanted, before.rollout, deadline=at.deadline)
 
 

@@ -16,10 +16,10 @@ from contract import TargetContract
 from kubernetes_place import KubernetesPlace, releases, scale, server_of, the
 from places import RIGHT, VALUES, Releases
 
-from lading.errors import InvalidInput, NotFound, RemoteError, RevisionFailed
+from lading.errors import InvalidInput, NotFound, RevisionFailed
 from lading.http import Client
 from lading.releases import TrafficTarget
-from lading.targets.base import Phase, Rollout
+from lading.targets.base import Phase, Rollout, candidate_door
 from lading.targets.connect import connect
 from lading.targets.kubernetes.routes import GatewayName
 from lading.targets.kubernetes.target import KubernetesTarget
@@ -67,7 +67,7 @@ def at(cluster: KubernetesPlace) -> Iterator[Releases]:
 def test_nothing_takes_traffic_before_it_is_promoted(at: Releases) -> None:
     first = at.deploy(at.image())
     assert at.traffic == {}
-    with pytest.raises(RemoteError, match="no endpoints"):
+    with pytest.raises(NotFound, match=f'services "{at.service}" not found'):
         door = at.target.door(at.service, None, url=first.service_url, model=first.model)
         door.predict({}, deadline=Deadline.after(2))
     at.promote(first)
@@ -77,16 +77,16 @@ def test_nothing_takes_traffic_before_it_is_promoted(at: Releases) -> None:
 def test_revisions_that_take_no_traffic_rest_and_the_oldest_are_forgotten(at: Releases) -> None:
     serving = at.release(at.image(), "r0")
     refused = []
-    for number in range(5):
+    for number in range(4):
         refused.append(at.deploy(at.image(RIGHT, f"never {number}"), f"r{number + 1}").revision)
         at.settle()
-    assert at.state.revisions == (*reversed(refused[2:]), serving.revision)
+    assert at.state.revisions == (*reversed(refused[1:]), serving.revision)
     assert [len(server_of(at).pods(name)) for name in at.state.revisions] == [0, 0, 0, 1]
     left = {one["metadata"]["name"] for one in server_of(at).all("services")}
-    assert left >= set(refused[2:]) | {at.service}
-    assert not left & set(refused[:2])
-    again = at.release(at.image(RIGHT, "never 4"), "r9")
-    assert again.revision == refused[4]
+    assert left >= set(refused[1:]) | {at.service}
+    assert refused[0] not in left
+    again = at.release(at.image(RIGHT, "never 3"), "r9")
+    assert again.revision == refused[3]
     assert [len(server_of(at).pods(name)) for name in (again.revision, serving.revision)] == [1, 0]
     at.rollback()
     assert at.answering(serving) == {serving.revision}
@@ -187,11 +187,21 @@ def test_no_request_is_lost_while_traffic_moves_back_and_forth(at: Releases) -> 
     assert len(set(asked)) == 3
 
 
+def test_a_candidate_that_the_proxy_has_not_heard_of_is_waited_for(at: Releases) -> None:
+    server_of(at).lag_seconds = 3.0
+    first = at.deploy(at.image())
+    door = candidate_door(at.target, first)
+    with pytest.raises(NotFound, match=f'services "{first.revision}" not found$'):
+        door.predict({}, deadline=Deadline.after(2))
+    assert at.smoke(first).passed
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"min_instances": 5, "max_instances": 2}, "min_instances is 5, expected at most max_instances, 2"),
         ({"env": {"PORT": "1"}}, "PORT: set by the platform"),
+        ({"env": {"KEY": "1"}, "secrets": {"KEY": "a:b"}}, "KEY: expected in env or in secrets, received in both"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(at: Releases, settings: Mapping[str, Any], message: str) -> None:

@@ -8,7 +8,8 @@ from places import Releases
 from under_load import PLACES, moves
 
 
-@pytest.fixture(params=PLACES)
+# By default pods are shifted in test_kubernetes_target, while people ask.
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "kubernetes")) for name in PLACES])
 def at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Releases]:
     place = PLACES[request.param](tmp_path)
     made = Releases(place, seconds=120)

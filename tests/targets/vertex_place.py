@@ -1,5 +1,7 @@
 """Vertex AI on this machine: the real clients, and a server that keeps state and runs what is deployed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,17 @@ class VertexPlace:
 
     def stop(self) -> None:
         self.server.close()
+
+
+@contextmanager
+def releases(place: VertexPlace) -> Iterator[Releases]:
+    """A service of a test's own on a place, which is as it was afterwards."""
+    made = Releases(place)
+    yield made
+    server = place.server
+    server.failures.clear()
+    server.token, server.quota, server.cut_after, server.etag_status, server.slow_deployments = "", 100, 0, 409, 0.0
+    made.target.delete(made.service, deadline=made.deadline)
 
 
 def versions(server: VertexServingServer, at: Releases) -> dict[str, list[str]]:

@@ -95,6 +95,8 @@ def revision_of(service: str, image: str, settings: Settings) -> Revision:
     pods = _pod_spec(image, settings)
     made_of = {"pods": pods, "max": settings.max_instances, "startup": settings.startup_seconds}
     name = f"{service}-{hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:10]}"
+    if twice := sorted(settings.env.keys() & settings.secrets.keys()):
+        raise InvalidInput(f"settings: {', '.join(twice)}: expected in env or in secrets, received in both")
     platform = {"PORT": str(PORT), "K_SERVICE": service, "K_REVISION": name}
     container = pods["containers"][0]
     if taken := sorted(settings.env.keys() & platform.keys() | settings.secrets.keys() & platform.keys()):

@@ -14,6 +14,7 @@ from lading.targets.base import CANDIDATE_TAG, Capabilities, Phase, Rollout, Ser
 from lading.targets.defaults import Defaults
 from lading.targets.door import HttpDoor
 from lading.targets.kubernetes.api import Cluster, Object
+from lading.targets.kubernetes.door import ProxyDoor
 from lading.targets.kubernetes.front import Front, ServiceFront
 from lading.targets.kubernetes.objects import Revision, Scale, given_labels, revision_of
 from lading.targets.kubernetes.record import Entry, Record
@@ -159,7 +160,7 @@ class KubernetesTarget(Defaults):
     def door(self, service: str, line: TrafficTarget | None, *, url: str, model: str) -> HttpDoor:
         """See ``Target.door``."""
         if line is not None:
-            return HttpDoor(self._cluster.through_proxy(line.revision), model)
+            return ProxyDoor(self._cluster.through_proxy(line.revision), model)
         return HttpDoor(self._front.client(service, deadline=Deadline.after(_FIND_SECONDS)), model)
 
     def set_public(self, service: str, public: bool, *, deadline: Deadline) -> None:
