@@ -54,7 +54,7 @@ test-vertex1: setup ## the Vertex backend against google-cloud-aiplatform 1.x, i
 	test -x .venv-vertex1/bin/python || $(PYTHON) -m venv .venv-vertex1
 	.venv-vertex1/bin/python -m pip install --disable-pip-version-check -q 'google-cloud-aiplatform<2' 'google-cloud-storage' \
 		'kfp>=2.17,<3' jinja2 pytest pytest-timeout pyyaml requests
-	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py tests/targets/test_vertex_target.py tests/targets/test_vertex_releases.py $(ARGS)
+	.venv-vertex1/bin/python -m pytest -q tests/backends/test_vertex_*.py tests/targets/test_vertex_target.py tests/targets/test_vertex_releases.py tests/targets/test_vertex_faults.py $(ARGS)
 
 test-beam: setup ## batch prediction on Apache Beam, in an environment of its own
 	test -x .venv-beam/bin/python || $(PYTHON) -m venv .venv-beam
@@ -73,7 +73,7 @@ images: setup ## build the images with Docker; where none runs, assemble them (B
 		$(MAKE) --no-print-directory images-assembled; fi
 
 REVISION = $(shell git rev-parse HEAD 2>/dev/null)
-STEPS := steps steps-train
+STEPS := steps steps-train batch
 ENGINES := litert tensorflow
 BUILD = docker build --build-arg REVISION=$(REVISION) $(DOCKER_ARGS)
 # What serving needs when it is built only, pip and a shell, may come from BASE.
@@ -87,8 +87,6 @@ images-docker:
 		$(BUILD) $(SERVING_BASES) --build-arg ENGINE=$$engine -f containers/serving/Dockerfile \
 			-t lading/serving-$$engine:$(IMAGE_TAG) . || exit; \
 	done
-	$(BUILD) $(if $(BASE),--build-arg BUILD_BASE=$(BASE)) --build-arg SERVING=lading/serving-tensorflow:$(IMAGE_TAG) \
-		-f containers/batch/Dockerfile -t lading/batch:$(IMAGE_TAG) .
 
 # Bytecode is made by a Python of the base's version: this one.
 SLIM = python:$(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')-slim
@@ -142,11 +140,13 @@ lock: setup ## resolve requirements.lock anew (no host names, no addresses)
 	$(LOCK) $(EXTRAS:%=--extra %) -o requirements.lock pyproject.toml
 	$(LOCK) $(PINNED) $(NOT_RUN:%=--no-emit-package %) --extra gcp --extra sign --extra zstd --extra cloudbuild --extra kubernetes \
 		--extra vertex -o containers/steps/requirements.lock pyproject.toml
-	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert --extra batch \
+	$(LOCK) $(PINNED) --extra gcp --extra train --extra serving --extra litert \
 		-o containers/steps-train/requirements.lock pyproject.toml
 	printf '%s\n' $(SERVED) ai-edge-litert | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-litert.lock -
 	printf '%s\n' $(SERVED) tensorflow-cpu | $(LOCK) $(PINNED) --no-deps -o containers/serving/requirements-tensorflow.lock -
-	$(LOCK) $(PINNED) $(SERVED:%=--no-emit-package %) --extra gcp --extra batch -o containers/batch/requirements.lock pyproject.toml
+	{ $(LOCK) $(PINNED) $(SERVED:%=--no-emit-package %) --extra gcp --extra batch pyproject.toml && \
+		printf '%s\n' $(filter-out grpcio,$(SERVED)) ai-edge-litert tensorflow-cpu | $(LOCK) $(PINNED) --no-deps -; } \
+		> containers/batch/requirements.lock
 	echo kfp | $(LOCK) $(PINNED) --no-deps -o containers/kfp.lock -
 	echo hatchling | $(LOCK) $(PINNED) -o containers/build.lock -
 

@@ -103,7 +103,7 @@ def test_the_example_of_a_page_compiles(page: Path, tmp_path: Path, monkeypatch:
     (made,) = tmp_path.glob("*.yaml")
     spec = yaml.safe_load(made.read_text())
     images = {one["container"]["image"] for one in spec["deploymentSpec"]["executors"].values() if "container" in one}
-    assert images <= {"lading/steps:0.1.0-python3.12", "lading/steps-train:0.1.0-python3.12"}
+    assert images <= {f"lading/{image}:0.1.0-python3.12" for image in ("steps", "steps-train", "batch")}
     name = page.parent.name
     assert name == "docs" or f"comp-{name.replace('_', '-')}" in spec["components"]
 

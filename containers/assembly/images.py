@@ -1,4 +1,4 @@
-"""The project's images without Docker: bases from Debian's packages, the bases for serving, and the step images."""
+"""The project's images without Docker: bases from Debian's packages, those for serving, steps, batch prediction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -58,18 +58,21 @@ def _serving(engine: str, *architectures: str) -> _Recipe:
     )
 
 
-def _steps(name: str) -> _Recipe:
+def _steps(name: str, trim: str = "step-libraries", **others: Any) -> _Recipe:
     folder = _CONTAINERS / name
-    return _Recipe(
-        folder / "Dockerfile", folder / "requirements.lock", "step-libraries", sources=_CONTAINERS / "kfp.lock"
-    )
+    lock = folder / "requirements.lock"
+    return _Recipe(folder / "Dockerfile", lock, trim, sources=_CONTAINERS / "kfp.lock", **others)
 
+
+_HAVE_TENSORFLOWS_C_LIBRARY = ("amd64",)
+"""It is in no wheel for another architecture."""
 
 IMAGES = {
     "serving-litert": _serving("litert", "amd64", "arm64"),
-    "serving-tensorflow": _serving("tensorflow", "amd64"),  # TensorFlow's C library is in no wheel for another
+    "serving-tensorflow": _serving("tensorflow", *_HAVE_TENSORFLOWS_C_LIBRARY),
     "steps": _steps("steps"),
     "steps-train": _steps("steps-train"),
+    "batch": _steps("batch", "libraries", architectures=_HAVE_TENSORFLOWS_C_LIBRARY, compiles_base=True),
 }
 """What can be assembled, by name."""
 

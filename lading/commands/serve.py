@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     # Read by TensorFlow's C library when it is loaded: errors only, unless the user chose. It would warn of each bad
     # request.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Read when numpy is imported: nothing here multiplies matrices with it, and threads of its BLAS library would spin
+    # at the start, on the processors that load the engine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # until it listens: what imports make is no garbage, and looking for some takes time
     from lading.serving import ServeConfig
     from lading.serving import run as serve

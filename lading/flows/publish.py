@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import IO
 
 from lading.errors import AccessDenied, LadingError, NotFound, ServiceUnreachable
-from lading.flows.catalog import find_pipeline
+from lading.flows.catalog import shipped
 from lading.oci.registry import resolve_image
 from lading.spec.images import OWN_PREFIX, place
 from lading.spec.ir import Pipeline
@@ -28,8 +28,8 @@ _UNREACHABLE = (
 
 
 def step_images() -> list[str]:
-    """The images that the steps of the release pipeline run in, as they are committed: ``lading/steps:VERSION``."""
-    images = Pipeline.load(find_pipeline("release")).images()
+    """The images that the steps of lading's pipelines run in, as they are committed: ``lading/steps:VERSION``."""
+    images = {image for path in shipped("pipelines").values() for image in Pipeline.load(path).images()}
     return sorted((image for image in images if image.startswith(OWN_PREFIX)), key=lambda image: image.split(":"))
 
 
@@ -40,7 +40,7 @@ def serving_images() -> list[str]:
 
 
 def project_images() -> list[str]:
-    """What ``make images`` builds: images of steps, and bases for serving."""
+    """What ``make images`` builds: images of steps, that of batch prediction among them, and bases for serving."""
     return [*step_images(), *serving_images()]
 
 

@@ -73,16 +73,21 @@ def test_a_serving_image_has_what_the_server_asks_for_and_nothing_else(engine: s
     assert locked(f"serving/requirements-{engine}.lock") == asked - engines | {own, "typing-extensions"}
 
 
-def test_the_batch_image_adds_what_serving_has_not() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = {Requirement(text).name for text in extras["dependencies"]}
-    asked |= {Requirement(text).name for name in ("batch", "gcp") for text in extras["optional-dependencies"][name]}
-    below, added = locked("serving/requirements-tensorflow.lock"), locked("batch/requirements.lock")
-    assert asked <= below | added
-    assert not below & added
-    image = last_stage((CONTAINERS / "batch/Dockerfile").read_text(), {})
-    assert (image["Cmd"], image["ExposedPorts"]) == (["batch-service"], {"8080/tcp": {}})
-    assert "User" not in image  # that of the base
+def test_the_batch_image_has_both_engines_and_parquet_and_nothing_of_training() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = [
+        *project["dependencies"],
+        *(text for name in ("serving", "litert", "batch", "gcp") for text in extras[name]),
+    ]
+    names = locked("batch/requirements.lock")
+    assert {Requirement(text).name for text in texts} - {"tensorflow"} <= names
+    assert not {"tensorflow", "keras", "grpcio", "kfp"} & names
+
+
+def test_only_the_batch_image_has_parquet() -> None:
+    """It is large, and no other step reads it."""
+    assert {lock.parent.name for lock in LOCKS if "pyarrow" in {name for name, _ in pins(lock)}} == {"batch"}
 
 
 def test_a_lock_is_read_for_the_image_and_not_for_this_machine() -> None:
@@ -109,13 +114,15 @@ def test_docker_and_the_assembly_say_the_same_of_an_image(engine: str) -> None:
     assert labels["org.opencontainers.image.revision"] == "abc"
 
 
-@pytest.mark.parametrize("name", ["steps", "steps-train"])
-def test_docker_and_the_assembly_say_the_same_of_a_step_image(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "command"), [("steps", "--help"), ("steps-train", "--help"), ("batch", "batch-service")]
+)
+def test_docker_and_the_assembly_say_the_same_of_a_step_image(name: str, command: str) -> None:
     text = (CONTAINERS / name / "Dockerfile").read_text()
     config = last_stage(text, {"REVISION": "abc"})
     assert (config["User"], config["WorkingDir"]) == ("65532:65532", "/tmp")
     assert "Entrypoint" not in config
-    assert config["Cmd"] == ["python3", "-m", "lading", "--help"]
+    assert config["Cmd"] == ["python3", "-m", "lading", command]
     assert {"PYTHONPATH=/opt/lading/lib", "HOME=/tmp"} < set(config["Env"])
     assert config["Labels"]["org.opencontainers.image.title"] == f"lading/{name}"
     assert shared_directories(text) == ["/gcs", "/minio", "/s3"]

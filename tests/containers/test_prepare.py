@@ -1,9 +1,12 @@
 """What `containers/serving/prepare.py` does to libraries: less, and compiled, and the same wherever it is done."""
 
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import csimdjson
 import httptools
 import pytest
 
@@ -30,10 +33,13 @@ def run(*words: object) -> "subprocess.CompletedProcess[str]":
 def test_what_no_server_loads_goes(tmp_path: Path) -> None:
     kept = {"numpy/__init__.py", "numpy/linalg/linalg.py", "ai_edge_litert/interpreter.py",
             "ai_edge_litert/libLiteRt.so", "tensorflow/libtensorflow_cc.so.2", "tensorflow/THIRD_PARTY_NOTICES.txt",
-            "tensorflow/libtensorflow_framework.so.2", "numpy-1.dist-info/METADATA"}  # fmt: skip
+            "tensorflow/libtensorflow_framework.so.2", "numpy-1.dist-info/METADATA",
+            "pyarrow/libarrow.so.2600", "pyarrow/libarrow_python.so.2600", "pyarrow/lib.cpython-311.so"}  # fmt: skip
     gone = {"bin/f2py", "numpy/f2py/f2py2e.py", "numpy/linalg/tests/test_linalg.py", "numpy/__init__.pyi",
             "ai_edge_litert/vendors/qualcomm/x.so", "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
-            "tensorflow/python/pywrap.so", "tensorflow/__init__.py", "numpy/_core/lib/libnpymath.a"}  # fmt: skip
+            "tensorflow/python/pywrap.so", "tensorflow/__init__.py", "numpy/_core/lib/libnpymath.a",
+            "pyarrow/libarrow_flight.so.2600", "pyarrow/_s3fs.cpython-311.so", "pyarrow/libarrow_python.so",
+            "pyarrow/libarrow_python.so.2600.1.0", "pyarrow/types.pxi"}  # fmt: skip
     write(tmp_path, *kept, *gone)
     prepare.trim(tmp_path)
     assert files(tmp_path) == kept
@@ -76,10 +82,68 @@ def test_a_library_without_symbols_is_smaller_and_loads(tmp_path: Path) -> None:
     assert not done.returncode, done.stderr
 
 
+def searched(library: Path) -> int:
+    """How many relocations the loader searches a name for when it loads a library and calls its functions."""
+    program = f"""if True:
+        import importlib.util
+        spec = importlib.util.spec_from_file_location("csimdjson", {str(library)!r})
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        parser = module.Parser()
+        assert parser.parse(b'{{"a": [1.5, "b"]}}').as_dict() == {{"a": [1.5, "b"]}}
+        try:
+            parser.parse(b"{{")
+        except ValueError:
+            pass
+        else:
+            raise AssertionError("an exception of C++ did not arrive")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"LD_DEBUG": "statistics"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    return int(re.findall(r"final number of relocations: (\d+)", done.stderr)[-1])
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="only such libraries are bound")
+def test_a_bound_library_finds_its_own_names_without_a_search(tmp_path: Path) -> None:
+    """Of pysimdjson, which is C++: it parses, and its exceptions arrive."""
+    origin = Path(csimdjson.__file__)
+    bound = tmp_path / origin.name
+    bound.write_bytes(origin.read_bytes())
+    prepare.bind(bound)
+    once = bound.read_bytes()
+    assert len(once) == origin.stat().st_size
+    assert searched(bound) < searched(origin) - 100
+    prepare.strip(bound)
+    assert searched(bound) < searched(origin) - 100
+    bound.write_bytes(once)
+    prepare.bind(bound)  # what is bound already stays as it is
+    assert bound.read_bytes() == once
+
+
+def test_tensorflows_libraries_are_bound(tmp_path: Path) -> None:
+    for name in ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2"):
+        (tmp_path / "tensorflow").mkdir(exist_ok=True)
+        (tmp_path / "tensorflow" / name).write_bytes(Path(csimdjson.__file__).read_bytes())
+    prepare.prepare_libraries(tmp_path)
+    expected = tmp_path / "expected.so"
+    expected.write_bytes(Path(csimdjson.__file__).read_bytes())
+    prepare.bind(expected)
+    prepare.strip(expected)
+    for path in (tmp_path / "tensorflow").iterdir():
+        assert path.read_bytes() == expected.read_bytes()
+
+
 def test_what_is_not_a_library_is_left_alone(tmp_path: Path) -> None:
     script = tmp_path / "libc.so"
     script.write_text("/* GNU ld script */")
     prepare.strip(script)
+    prepare.bind(script)
     assert script.read_text() == "/* GNU ld script */"
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +54,6 @@ TRAIN: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
-
-
 def compile_(*words: object, home: Path, code: int = 0) -> str:
     """Run the command in an empty home; what it printed, or its error."""
     environ = {**os.environ, "HOME": str(home), "DOCKER_CONFIG": str(home)}
@@ -105,7 +97,7 @@ def test_what_is_written_anew_has_the_form_of_the_compiler_of_kfp(path: Path) ->
 
 
 def test_step_images_become_what_the_registry_has(registry: FakeRegistry, tmp_path: Path) -> None:
-    digests = {name: registry.put(f"team/{name}", "0.1.0-python3.12") for name in ("steps", "steps-train")}
+    digests = {name: registry.put(f"team/{name}", "0.1.0-python3.12") for name in ("steps", "steps-train", "batch")}
     prefix = f"{registry.host}/team"
     compile_("--images", f"{prefix}/", "--out", tmp_path / "out", home=tmp_path)
     for path in SHIPPED:
@@ -114,7 +106,7 @@ def test_step_images_become_what_the_registry_has(registry: FakeRegistry, tmp_pa
             path.read_text(),
         )  # fmt: skip
         assert (tmp_path / "out" / path.name).read_text() == expected
-    assert len(registry.requests) == 2, "each image is asked for once"
+    assert len(registry.requests) == 3, "each image is asked for once"
 
 
 def test_a_pipeline_of_someone_else_keeps_its_own_images(registry: FakeRegistry, tmp_path: Path) -> None:
@@ -133,7 +125,8 @@ def test_a_pipeline_of_someone_else_keeps_its_own_images(registry: FakeRegistry,
 def test_an_image_that_is_missing_or_refused_is_named_and_nothing_is_written(
     registry: FakeRegistry, tmp_path: Path
 ) -> None:
-    registry.put("team/steps-train", "0.1.0-python3.12")
+    for name in ("steps-train", "batch"):
+        registry.put(f"team/{name}", "0.1.0-python3.12")
     words = ("--images", f"{registry.host}/team", "--out", "out")
     error = compile_(*words, home=tmp_path, code=3)
     assert f"no image {registry.host}/team/steps:0.1.0-python3.12" in error
