@@ -1,19 +1,20 @@
 """Turn a SavedModel into a serving image, without Docker: base + model layer + configuration."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lading.errors import InvalidInput, InvalidReference
-from lading.model_files import model_files
+from lading.model_files import ModelFiles, model_files
 from lading.oci.ahead import Ahead, look_ahead
 from lading.oci.assemble import Base, assemble, publish, read_base
 from lading.oci.connect import LOCAL_HOST, Place, open_place
 from lading.oci.copy import Progress
 from lading.oci.platform import Platform
 from lading.results import PackagedImage, ScanReport
-from lading.runtimes import HOST, check_base, contents_of, find_runtime, plan_model
+from lading.runtimes import HOST, PlannedModel, check_base, contents_of, find_runtime, plan_model
 from lading.scanning.compare import check_scanned
 from lading.values import ImageRef
 from lading.wait import Deadline
@@ -75,23 +76,10 @@ def package_image(
     name = _model_name(name or _last_part(to))
     place = _host_place(to, environ) if runtime == HOST else open_place(to, environ=environ, writable=True)
     with model_files(model) as files:
-
-        def prepare() -> tuple[Base | None, Ahead]:
-            if runtime == HOST:
-                return None, Ahead()
-            origin = open_place(base, environ=environ)
-            found = read_base(origin.store, origin.wanted, platform=wanted, deadline=deadline)
-            check_base(found, runtime, files)
-            layers = found.image.layers
-            return found, look_ahead(place.store, place.tag, origin=found.store, layers=layers, deadline=deadline)
-
-        # Registries are asked while the model is hashed. What they refuse is told before the whole model was read.
-        with ThreadPoolExecutor(1) as pool:
-            prepared = pool.submit(prepare)
-            planned = plan_model(
-                files, name, compression=compression, check=lambda: prepared.done() and prepared.result()
-            )
-            below, ahead = prepared.result()
+        find = partial(
+            _find_base, base, place, files, runtime=runtime, platform=wanted, environ=environ, deadline=deadline
+        )
+        planned, below, ahead = _plan_meanwhile(files, name, compression, find)
         if scanned:
             check_scanned(scanned, planned.files, str(model))
         contents = contents_of(planned, below, runtime=runtime)
@@ -105,6 +93,36 @@ def package_image(
         runtime=runtime,
         sent_bytes=moved.sent,
     )
+
+
+def _find_base(
+    base: str,
+    place: Place,
+    files: ModelFiles,
+    *,
+    runtime: str,
+    platform: Platform | None,
+    environ: Mapping[str, str],
+    deadline: Deadline,
+) -> tuple[Base | None, Ahead]:
+    """The image below the model, and what its destination has already."""
+    if runtime == HOST:
+        return None, Ahead()
+    origin = open_place(base, environ=environ)
+    found = read_base(origin.store, origin.wanted, platform=platform, deadline=deadline)
+    check_base(found, runtime, files)
+    layers = found.image.layers
+    return found, look_ahead(place.store, place.tag, origin=found.store, layers=layers, deadline=deadline)
+
+
+def _plan_meanwhile(
+    files: ModelFiles, name: str, compression: str, find: Callable[[], tuple[Base | None, Ahead]]
+) -> tuple[PlannedModel, Base | None, Ahead]:
+    """Hash the model while registries are asked; what they refuse is told before the whole model was read."""
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(find)
+        planned = plan_model(files, name, compression=compression, check=lambda: found.done() and found.result())
+        return planned, *found.result()
 
 
 def _host_place(to: str, environ: Mapping[str, str]) -> Place:

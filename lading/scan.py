@@ -11,7 +11,7 @@ from lading.errors import InvalidInput, InvalidModel
 from lading.results import ScanFinding, ScanReport
 from lading.scanning import op_groups
 from lading.scanning.compare import MOST_NAME
-from lading.scanning.directory import CHUNKED_GRAPH, GRAPH, TEXT_GRAPH, judge_assets, read_directory
+from lading.scanning.directory import CHUNKED_GRAPH, GRAPH, TEXT_GRAPH, Directory, judge_assets, read_directory
 from lading.scanning.graphs import Graphs, file_holds_lambda, read_graphs
 from lading.scanning.operations import Found
 from lading.scanning.plain import plain
@@ -51,26 +51,12 @@ def scan_model(model: Path, *, engine: str = "tensorflow", policy: Policy | None
     started, policy = time.perf_counter(), policy or Policy()
     root = _find(model)
     directory = read_directory(root)
-    findings = list(directory.findings)
-    graphs = Graphs()
-    if GRAPH in directory.files:
-        graphs = read_graphs(directory.files[GRAPH], policy)
-        for meta in graphs.metas:
-            findings += judge_assets(meta.assets, directory)
-    else:
-        findings = [finding for finding in findings if finding.rule != "format/other-graph"] + [_no_graph(root)]
-    findings += _judge_keras(directory.files, graphs)
-    inner: list[Found] = []
-    for name, path in directory.files.items():
-        if name.endswith(SUFFIX):
-            findings += judge_litert(path, name, engine=engine)
-        elif name.endswith(f"/{GRAPH}"):
-            inner += _judge_inner(name, path, policy)
-    judged = [policy.judge(finding) for finding in findings]
-    judged += [policy.judge(found.finding, found.op) for found in (*graphs.found, *inner)]
-    passed = not any(map(policy.counts, judged))
+    graphs = read_graphs(directory.files[GRAPH], policy) if GRAPH in directory.files else Graphs()
+    found = [*graphs.found, *_judge_inner(directory.files, policy)]
+    judged = [policy.judge(finding) for finding in _judge_files(root, directory, graphs, engine)]
+    judged += [policy.judge(one.finding, one.op) for one in found]
     return ScanReport(
-        passed=passed,
+        passed=not any(map(policy.counts, judged)),
         checks=_checks(judged, policy),
         findings=tuple(_listed(judged)),
         engine=engine,
@@ -108,6 +94,21 @@ def _find(model: Path) -> Path:
     return newest
 
 
+def _judge_files(root: Path, directory: Directory, graphs: Graphs, engine: str) -> Iterator[ScanFinding]:
+    """All but the operations of the graphs."""
+    if GRAPH in directory.files:
+        yield from directory.findings
+        for meta in graphs.metas:
+            yield from judge_assets(meta.assets, directory)
+    else:
+        yield from (finding for finding in directory.findings if finding.rule != "format/other-graph")
+        yield _no_graph(root)
+    yield from _judge_keras(directory.files, graphs)
+    for name, path in directory.files.items():
+        if name.endswith(SUFFIX):
+            yield from judge_litert(path, name, engine=engine)
+
+
 def _no_graph(root: Path) -> ScanFinding:
     return ScanFinding(
         "format/no-graph",
@@ -118,16 +119,19 @@ def _no_graph(root: Path) -> ScanFinding:
     )
 
 
-def _judge_inner(name: str, path: Path, policy: Policy) -> Iterator[Found]:
-    """A SavedModel somewhere inside of the model: who is given its path serves it."""
-    try:
-        found = read_graphs(path, policy).found
-    except InvalidModel as error:
-        text = f"a graph that cannot be read ({plain(str(error))})"
-        yield Found(ScanFinding("format/inner", "medium", plain(name), text, "Remove it: no model needs it."), "")
-        return
-    for one in found:
-        yield replace(one, finding=replace(one.finding, where=plain(f"{name} › {one.finding.where}")))
+def _judge_inner(files: dict[str, Path], policy: Policy) -> Iterator[Found]:
+    """SavedModels somewhere inside of the model: who is given the path of one serves it."""
+    for name, path in files.items():
+        if not name.endswith(f"/{GRAPH}"):
+            continue
+        try:
+            found = read_graphs(path, policy).found
+        except InvalidModel as error:
+            text = f"a graph that cannot be read ({plain(str(error))})"
+            yield Found(ScanFinding("format/inner", "medium", plain(name), text, "Remove it: no model needs it."), "")
+            continue
+        for one in found:
+            yield replace(one, finding=replace(one.finding, where=plain(f"{name} › {one.finding.where}")))
 
 
 def _judge_keras(files: dict[str, Path], graphs: Graphs) -> Iterator[ScanFinding]:

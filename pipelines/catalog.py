@@ -28,6 +28,9 @@ REPOSITORY = "https://github.com/lading-dev/lading"
 VERSION = STEPS.partition(":")[2].partition("-")[0]
 COMPILED_URL = f"https://raw.githubusercontent.com/lading-dev/lading/v{VERSION}/components/compiled"
 
+_CACHED = "The same inputs give the same outputs, so KFP may take them from its cache."
+_UNCACHED = "It looks at, or changes, more than its inputs: switch KFP's cache off, as the example does."
+
 _TYPES = {
     "STRING": "str",
     "NUMBER_INTEGER": "int",
@@ -156,16 +159,14 @@ def write_catalog(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _page(component: Component, known: dict[str, Component]) -> str:
-    name, entry = component.name, ENTRIES[component.name]
-    cached = "The same inputs give the same outputs, so KFP may take them from its cache."
-    uncached = "It looks at, or changes, more than its inputs: switch KFP's cache off, as the example does."
+    name = component.name
     return f"""<!-- Written by `make compile` from components/{name}.py. DO NOT EDIT. -->
 
 # {name}
 
 {component.summary}
 
-{cached if entry.cached else uncached} Compiled: [{name}.yaml](../../compiled/{name}.yaml); source:
+{_CACHED if ENTRIES[name].cached else _UNCACHED} Compiled: [{name}.yaml](../../compiled/{name}.yaml); source:
 [{name}.py](../../{name}.py); all of them: [components](../../../docs/components.md).
 
 ## Inputs
@@ -187,7 +188,12 @@ The step ends red; the last line of its log is the error with what was expected,
 `{component.image}`, which names no registry: `lading images push --to PREFIX` publishes it, and
 `lading compile {name} --images PREFIX` writes the component with the digest that your registry has.
 
-## Example
+{_example(component, known)}"""
+
+
+def _example(component: Component, known: dict[str, Component]) -> str:
+    name, entry = component.name, ENTRIES[component.name]
+    return f"""## Example
 
 ```python
 {write_example([_step(known[one]) for one in (*entry.after, name)], when=entry.when)}```

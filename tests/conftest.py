@@ -4,12 +4,21 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fakes.registry import FakeRegistry
 
 TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    """A registry of images on loopback, empty, that asks for no login."""
+    made = FakeRegistry()
+    yield made
+    made.close()
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -105,3 +114,9 @@ def litert_model(mlp_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def convertible_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models of ``convertible_models.py``, not converted yet. Do not alter."""
     return made_once(tmp_path_factory, "convertible-models", _runner("convertible_models.py"))
+
+
+@pytest.fixture(scope="session")
+def scan_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models of ``scan_models.py``, some of which do what they should not. Do not alter."""
+    return made_once(tmp_path_factory, "scan-models", _runner("scan_models.py"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from soon import soon
 from tiny_image import MODEL, make_key, write_image
 
 from lading import __version__
@@ -16,7 +17,6 @@ from lading.provenance import BUILD_TYPE, PIPELINE_BUILDER, Build
 from lading.signing.bundle import PAYLOAD_TYPE, PROVENANCE_PREDICATE
 from lading.signing.found import find_statements
 from lading.signing.keys import load_signer
-from lading.wait import Deadline
 
 BUILD = Build(
     model="gs://bucket/models/taxi",
@@ -31,10 +31,6 @@ BUILD = Build(
     invocation="release-1234",
     finished="2026-11-21T12:00:00Z",
 )
-
-
-def soon() -> Deadline:
-    return Deadline.after(30)
 
 
 @pytest.fixture

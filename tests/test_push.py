@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from lading.oci.layout import Layout
 from lading.oci.registry import Registry
 from lading.oci.store import Store
 from lading.wait import Deadline
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
 
 
 def lading(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":

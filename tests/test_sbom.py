@@ -14,6 +14,7 @@ from backports import zstd
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
+from soon import soon
 from tiny_image import BASE, MODEL, write_blob, write_image
 
 from lading.cli import main
@@ -22,16 +23,11 @@ from lading.oci.image import INDEX_TYPE, LAYER_TYPE, canonical_json, digest_of
 from lading.oci.layout import Layout
 from lading.oci.store import Manifest
 from lading.sbom import make_sbom
-from lading.wait import Deadline
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Layout:
     return Layout(tmp_path / "images")
-
-
-def soon() -> Deadline:
-    return Deadline.after(30)
 
 
 def components(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,13 +3,13 @@
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.kms_server import KmsServer
 from fakes.registry import FakeRegistry
+from soon import soon
 from tiny_image import BASE, make_key, write_image
 
 from lading.cli import main
@@ -19,16 +19,8 @@ from lading.oci.registry import Registry
 from lading.oci.store import Store
 from lading.sign import sign_image
 from lading.signing.keys import load_signer
-from lading.wait import Deadline
 
 REPOSITORY = "team/taxi"
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -36,10 +28,6 @@ def image(registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HOME", str(tmp_path))
     store = Registry(registry.host, REPOSITORY, environ={"HOME": str(tmp_path)}, writable=True)
     return f"{registry.host}/{REPOSITORY}@{write_image(store)}"
-
-
-def soon() -> Deadline:
-    return Deadline.after(30)
 
 
 def manifest(registry: FakeRegistry, reference: str) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from soon import soon
 
 from lading.oci.image import (
     CONFIG_TYPE,
@@ -17,14 +19,9 @@ from lading.oci.image import (
 )
 from lading.oci.layer import Entry, Layer, plan_entries
 from lading.oci.store import Blob, Manifest, Store
-from lading.wait import Deadline
 
 CREATED = "2025-03-01T12:00:00Z"
 LADING = {"dev.lading.runtime": "lading", "dev.lading.engine": "tensorflow"}
-
-
-def soon() -> Deadline:
-    return Deadline.after(20)
 
 
 def base_layers(platform: str = "linux/amd64") -> list[Layer]:
@@ -33,6 +30,31 @@ def base_layers(platform: str = "linux/amd64") -> list[Layer]:
         plan_entries([Entry("etc/os-release", b"ID=tiny\n")]),
         plan_entries([Entry("opt/lading/lib/server", platform.encode() * 5000, executable=True)]),
     ]
+
+
+def base_config(
+    layers: Sequence[Layer], platform: str, labels: Mapping[str, str], run: Mapping[str, Any]
+) -> dict[str, Any]:
+    os_name, architecture = platform.split("/")
+    return {
+        "os": os_name,
+        "architecture": architecture,
+        "created": CREATED,
+        "config": {
+            "Entrypoint": ["python3", "-m", "lading"],
+            "Cmd": ["--help"],
+            "Env": ["PATH=/usr/bin", "PYTHONPATH=/opt/lading/lib"],
+            "User": "65532:65532",
+            "Labels": dict(labels),
+            **run,
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [
+            {"created": CREATED, "created_by": "ADD rootfs"},
+            {"created": CREATED, "created_by": "ENV x", "empty_layer": True},
+            {"created": CREATED, "created_by": "COPY lib"},
+        ],
+    }
 
 
 def put_base(
@@ -48,27 +70,7 @@ def put_base(
 ) -> str:
     """Write a base and return its digest; ``run`` and ``config`` go into its configuration."""
     layers = base_layers(platform)
-    os_name, architecture = platform.split("/")
-    body = {
-        "os": os_name,
-        "architecture": architecture,
-        "created": CREATED,
-        "config": {
-            "Entrypoint": ["python3", "-m", "lading"],
-            "Cmd": ["--help"],
-            "Env": ["PATH=/usr/bin", "PYTHONPATH=/opt/lading/lib"],
-            "User": "65532:65532",
-            "Labels": dict(labels),
-            **(run or {}),
-        },
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        "history": [
-            {"created": CREATED, "created_by": "ADD rootfs"},
-            {"created": CREATED, "created_by": "ENV x", "empty_layer": True},
-            {"created": CREATED, "created_by": "COPY lib"},
-        ],
-        **config,
-    }
+    body = {**base_config(layers, platform, labels, run or {}), **config}
     content = json.dumps({key: value for key, value in body.items() if value is not None}).encode()
     for layer in layers:
         store.write_blob(layer.blob, deadline=soon())

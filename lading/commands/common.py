@@ -45,6 +45,13 @@ def add_ingress(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_timeout(parser: argparse.ArgumentParser, seconds: float) -> None:
+    """How long a command may take, when all that it does shares one deadline."""
+    parser.add_argument(
+        "--timeout", type=float, default=seconds, metavar="SECONDS", help="for everything (default: %(default)s)"
+    )
+
+
 def emit(args: argparse.Namespace, data: Any, text: str) -> None:
     """Print ``data`` as JSON when ``--json`` was given, else ``text``."""
     print(json.dumps(data, indent=1) if args.json else text)

@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.commands.common import add_ingress, add_parser, emit, emit_verdict, read_text, table
+from lading.commands.common import add_ingress, add_parser, add_timeout, emit, emit_verdict, read_text, table
 
 if TYPE_CHECKING:
     from lading.releases import Promotion
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 def register(subparsers: Any) -> None:
     """Add the five commands."""
+    _add_deploy(subparsers)
+    _add_smoke(subparsers)
+    _add_promote(subparsers)
+    _add_rollback(subparsers)
+    _add_settle(subparsers)
+
+
+def _add_deploy(subparsers: Any) -> None:
     deploy = add_parser(subparsers, "deploy", "bring an image up as a candidate; traffic stays as it is")
     deploy.add_argument("image", help="repository@sha256:…, as `lading package` printed it")
     _add_service(deploy, seconds=1800)
@@ -32,6 +40,8 @@ def register(subparsers: Any) -> None:
     )
     deploy.set_defaults(run=_deploy)
 
+
+def _add_smoke(subparsers: Any) -> None:
     smoke = add_parser(subparsers, "smoke", "ask a candidate the golden requests, and judge its answers")
     smoke.add_argument("candidate", type=Path, help="what `lading deploy` wrote")
     smoke.add_argument(
@@ -42,19 +52,19 @@ def register(subparsers: Any) -> None:
     )
     smoke.add_argument("--out", type=Path, metavar="FILE", help="gets the verdict, for promote")
     add_ingress(smoke)
-    smoke.add_argument(
-        "--timeout", type=float, default=120, metavar="SECONDS", help="for everything (default: %(default)s)"
-    )
+    add_timeout(smoke, 120)
     smoke.set_defaults(run=_smoke)
 
+
+def _add_promote(subparsers: Any) -> None:
     promote = add_parser(subparsers, "promote", "give a candidate that passed its smoke test all of the traffic")
     promote.add_argument("candidate", type=Path, help="what `lading deploy` wrote")
     promote.add_argument("--smoke", required=True, type=Path, metavar="FILE", help="what `lading smoke` wrote")
-    promote.add_argument(
-        "--timeout", type=float, default=1800, metavar="SECONDS", help="for everything (default: %(default)s)"
-    )
+    add_timeout(promote, 1800)
     promote.set_defaults(run=_promote)
 
+
+def _add_rollback(subparsers: Any) -> None:
     rollback = add_parser(subparsers, "rollback", "go back to the traffic from before the last promotion")
     _add_service(rollback, seconds=120)
     rollback.add_argument("--revision", default="", help="send everything to this revision instead")
@@ -62,18 +72,18 @@ def register(subparsers: Any) -> None:
     rollback.add_argument("--history", action="store_true", help="list the last changes of traffic, and change nothing")
     rollback.set_defaults(run=_rollback)
 
+
+def _add_settle(subparsers: Any) -> None:
     settle = add_parser(subparsers, "settle", "undo a release that did not come to its end")
     _add_service(settle, seconds=120)
     settle.add_argument("--release", default="", metavar="ID", help="only if this release is the open one")
     settle.set_defaults(run=_settle)
 
 
-def _add_service(parser: argparse.ArgumentParser, *, seconds: int) -> None:
+def _add_service(parser: argparse.ArgumentParser, *, seconds: float) -> None:
     parser.add_argument("--service", required=True, help="name of the service")
     parser.add_argument("--target", default="local:", help="where it lives (default: %(default)s)")
-    parser.add_argument(
-        "--timeout", type=float, default=seconds, metavar="SECONDS", help="for everything (default: %(default)s)"
-    )
+    add_timeout(parser, seconds)
 
 
 def _connect(name: str, seconds: float, ingress: str = "") -> "tuple[Target, Deadline]":

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from lading.commands.common import add_ingress, add_parser, emit_verdict, read_text
+from lading.commands.common import add_ingress, add_parser, add_timeout, emit_verdict, read_text
 from lading.errors import InvalidInput
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -52,9 +52,7 @@ def register(subparsers: Any) -> None:
         "--release", default="", metavar="ID", help="names this rollout: the same again goes on where it was cut off"
     )
     rollout.add_argument("--wait", action="store_true", help="wait for another release of the service to end")
-    rollout.add_argument(
-        "--timeout", type=float, default=1800, metavar="SECONDS", help="for everything (default: %(default)s)"
-    )
+    add_timeout(rollout, 1800)
     add_ingress(rollout)
     rollout.set_defaults(run=_rollout)
 

@@ -65,7 +65,7 @@ def open_place(text: str, *, environ: Mapping[str, str], writable: bool = False)
     if reference.host == LOCAL_HOST:
         images = state_dir(environ) / "local" / "images"
         return Place(Layout(images, reference.written), reference.tag, reference.digest)
-    # What talks to registries costs a tenth of a second to import, which a layout need not pay.
+    # What talks to registries brings the HTTP client, which takes long to import: a layout does without.
     from lading.oci.registry import Registry
 
     registry = Registry(reference.host, reference.name, environ=environ, writable=writable, written=reference.written)

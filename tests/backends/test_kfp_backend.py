@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from fakes.kfp_server import KfpServer
+from followed_runs import follow, least_gap, until_working
+from soon import soon
 
 from lading.backends.base import Submission
 from lading.backends.kfp import KfpBackend, to_robfig
 from lading.errors import AccessDenied, InvalidInput, NotFound, QuotaExceeded, RemoteError, ServiceUnreachable
-from lading.flows.follow import Followed, Follower
+from lading.flows.follow import Follower
 from lading.spec.ir import Pipeline
-from lading.wait import Deadline, poll
+from lading.wait import Deadline
 
 
 @pytest.fixture
@@ -30,15 +32,6 @@ def connect(server: KfpServer, **environ: str) -> KfpBackend:
 
 def submission(tiny: Pipeline, **parameters: Any) -> Submission:
     return Submission(name="tiny-1", spec=tiny.spec, parameters={"words": "again and ", **parameters}, experiment="e")
-
-
-def soon() -> Deadline:
-    return Deadline.after(20)
-
-
-def follow(backend: KfpBackend, run_id: str, events: list[dict[str, Any]] | None = None) -> Followed:
-    seen: list[dict[str, Any]] = [] if events is None else events
-    return Follower(backend, run_id, seen.append).follow(Deadline.after(60))
 
 
 def test_a_run_is_followed_to_its_end(server: KfpServer, tiny: Pipeline) -> None:
@@ -68,12 +61,7 @@ def test_a_failure_comes_with_the_end_of_the_steps_log(server: KfpServer, tiny: 
 def test_a_run_can_be_cancelled(server: KfpServer, tiny: Pipeline) -> None:
     backend = connect(server)
     run = backend.submit(submission(tiny, seconds=60), deadline=soon())
-
-    def working() -> bool | None:
-        view = backend.read(run.id, deadline=soon())
-        return any(step.name == "work" and step.status == "running" for step in view.steps) or None
-
-    poll(working, deadline=soon(), what="work to run")
+    until_working(backend, run.id)
     backend.cancel(run.id, deadline=soon())
     done = follow(backend, run.id)
     assert done.outcome == "cancelled"
@@ -99,8 +87,7 @@ def test_following_survives_a_restart_and_asks_at_most_once_a_second(server: Kfp
     kinds = [event["event"] for event in events]
     assert "lost" in kinds
     assert kinds.index("back") > kinds.index("lost")
-    gaps = [after - before for (before, _), (after, _) in zip(server.times, server.times[1:], strict=False)]
-    assert min(gaps) > 0.9, gaps
+    assert least_gap(server.times) > 0.9, server.times
 
 
 def test_a_server_that_stays_away_ends_the_following_not_the_run(server: KfpServer, tiny: Pipeline) -> None:
@@ -115,14 +102,14 @@ def test_a_server_that_stays_away_ends_the_following_not_the_run(server: KfpServ
 def test_a_token_that_expires_in_the_middle_says_what_to_do(server: KfpServer, tiny: Pipeline) -> None:
     server.token = "first"
     backend = connect(server, LADING_KFP_TOKEN="first")
-    run = backend.submit(submission(tiny, seconds=2), deadline=soon())
+    run = backend.submit(submission(tiny, seconds=60), deadline=soon())
 
     def expire(event: dict[str, Any]) -> None:
         server.token = "second"
 
     with pytest.raises(AccessDenied, match=r"expired.*LADING_KFP_TOKEN"):
         Follower(backend, run.id, expire).follow(Deadline.after(30))
-    assert follow(connect(server, LADING_KFP_TOKEN="second"), run.id).outcome == "succeeded"
+    assert connect(server, LADING_KFP_TOKEN="second").read(run.id, deadline=soon()).state == "running"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +150,9 @@ def test_schedules_are_made_listed_paused_fired_and_deleted(server: KfpServer, t
     assert (made.name, made.cron, made.active) == ("tiny-1", "30 6 * * 1", True)
     assert server.recurring[made.id]["trigger"]["cron_schedule"]["cron"] == "0 30 6 * * 1"
     assert server.recurring[made.id]["max_concurrency"] == 2
-    assert follow(backend, server.fire(made.id)).outcome == "succeeded"
+    fired = server.runs[server.fire(made.id)]
+    assert fired["runtime_config"]["parameters"] == {"words": "again and "}
+    assert fired["pipeline_spec"] == server.recurring[made.id]["pipeline_spec"]
 
     backend.set_schedule(made.id, active=False, deadline=soon())
     assert [(s.id, s.active) for s in backend.schedules(deadline=soon())] == [(made.id, False)]

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 from fakes.vertex_server import VertexServer
-from vertex_client import connect, follow, soon, submission
+from followed_runs import follow, least_gap, until_working
+from soon import soon
+from vertex_client import connect, submission
 
 from lading.backends.base import Submission
 from lading.errors import NotFound
 from lading.flows.follow import Follower
 from lading.spec.ir import Pipeline
-from lading.wait import Deadline, poll
+from lading.wait import Deadline
 
 RELEASE = Path(__file__).parent.parent.parent / "pipelines" / "compiled" / "release.yaml"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -67,12 +69,7 @@ def test_a_step_from_the_cache_has_succeeded(server: VertexServer, tiny: Pipelin
 def test_a_run_can_be_cancelled(server: VertexServer, tiny: Pipeline) -> None:
     backend = connect(server)
     run = backend.submit(submission(tiny, seconds=60), deadline=soon())
-
-    def working() -> bool | None:
-        view = backend.read(run.id, deadline=soon())
-        return any(step.name == "work" and step.status == "running" for step in view.steps) or None
-
-    poll(working, deadline=soon(), what="work to run")
+    until_working(backend, run.id)
     backend.cancel(run.id, deadline=soon())
     assert follow(backend, run.id).outcome == "cancelled"
 
@@ -93,8 +90,7 @@ def test_following_survives_a_restart_and_asks_at_most_once_a_second(server: Ver
     server.times.clear()
     assert Follower(backend, run.id, watch).follow(Deadline.after(60)).outcome == "succeeded"
     assert kinds.index("back") > kinds.index("lost")
-    gaps = [after - before for (before, _), (after, _) in zip(server.times, server.times[1:], strict=False)]
-    assert min(gaps) > 0.9, server.times
+    assert least_gap(server.times) > 0.9, server.times
 
 
 def test_a_run_joins_an_experiment(server: VertexServer, tiny: Pipeline) -> None:

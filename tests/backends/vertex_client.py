@@ -6,9 +6,7 @@ from fakes.vertex_server import VertexServer
 
 from lading.backends.base import Submission
 from lading.backends.vertex import VertexBackend
-from lading.flows.follow import Followed, Follower
 from lading.spec.ir import Pipeline
-from lading.wait import Deadline
 
 
 def connect(server: VertexServer, **environ: str) -> VertexBackend:
@@ -22,11 +20,3 @@ def connect(server: VertexServer, **environ: str) -> VertexBackend:
 def submission(tiny: Pipeline, name: str = "tiny-1", **parameters: Any) -> Submission:
     given = {"words": "again and ", **parameters}
     return Submission(name=name, spec=tiny.spec, parameters=given, pipeline_root="gs://bucket/root")
-
-
-def soon() -> Deadline:
-    return Deadline.after(20)
-
-
-def follow(backend: VertexBackend, run_id: str) -> Followed:
-    return Follower(backend, run_id, lambda event: None).follow(Deadline.after(60))

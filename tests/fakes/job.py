@@ -52,13 +52,7 @@ class Job:
         if name:  # kfp.local would put its own
             text = text.replace("{{$.pipeline_job_name}}", name).replace("{{$.pipeline_job_uuid}}", job_id)
         pipeline.write_text(text)
-        # JSON has one kind of number: 3 is a double and 3.0 is whole, where that is declared.
-        sent = Pipeline(spec, {}, "sent")
-        kinds = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
-        given = sent.defaults | {
-            name: kinds.get(sent.parameters[name]["parameterType"], lambda same: same)(value)
-            for name, value in parameters.items()
-        }
+        given = _as_declared(spec, parameters)
         with (self._logs / "run.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lading.flows.local_runner"],
@@ -109,3 +103,13 @@ class Job:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(10)
+
+
+def _as_declared(spec: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters; JSON has one kind of number: 3 is a double and 3.0 is whole, where that is declared."""
+    sent = Pipeline(spec, {}, "sent")
+    kinds = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float}
+    return sent.defaults | {
+        name: kinds.get(sent.parameters[name]["parameterType"], lambda same: same)(value)
+        for name, value in parameters.items()
+    }

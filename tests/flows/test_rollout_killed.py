@@ -79,6 +79,7 @@ def ends_as_it_should(stage: Stage, golden: Path, moments: int, seed: int) -> No
     assert any("shifting" in one or "candidate" in one for one in killed), killed
 
 
+@pytest.mark.slow  # by default after each of its writes, in tests/targets/test_local_target.py
 def test_a_rollout_killed_at_random_and_run_again_ends_the_same(stage: Stage, golden: Path) -> None:
     ends_as_it_should(stage, golden, 3, seed=6)
 

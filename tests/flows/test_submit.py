@@ -18,6 +18,7 @@ from fakes.registry import FakeRegistry
 from fakes.storage_server import Storage
 from fakes.vertex_server import VertexServer
 
+from lading.cli import main
 from lading.local.lifecycle import start, status, stop
 from lading.wait import Deadline, poll
 
@@ -242,29 +243,34 @@ def test_everything_that_is_wrong_is_told_before_anything_is_sent(team: Team) ->
     assert not any(name.startswith("x/") for name in team.storage.buckets["bucket"])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--to", "airflow:x"], "kfp:HOST"),
-        (["--to", "kfp:http://127.0.0.1:9"], "port-forward"),
+        (["--set", "source=a", "--to", "airflow:x"], "kfp:HOST"),
+        (["--set", "source=a", "--to", "kfp:http://127.0.0.1:9"], "port-forward"),
         (["--set", "source=a", "--set", "alter=perhaps"], "true or false"),
         ([], "source: missing"),
         (["--set", "source=a", "--label", "Team=A"], "labels"),
         (["--set", "source=a", "--skip", "everything"], "unknown check"),
-        (["--set", "source=a", "--network", "n", "--to", "KFP"], "no network"),
+        (["--set", "source=a", "--network", "n"], "no network"),
         (["--set", "source=a", "--to", "VERTEX", "--pipeline-root", "gs://lost/x"], "no bucket lost"),
     ],
 )
-def test_each_mistake_is_one_paragraph(team: Team, compiled: Path, words: list[str], told: str) -> None:
-    words = [{"KFP": team.to["kfp"], "VERTEX": team.to["vertex"]}.get(word, word) for word in words]
-    if "--to" not in words:
-        words = [*words, "--to", team.to["kfp"]]
-    if "source=a" not in words and told not in ("source: missing",):
-        words = [*words, "--set", "source=a"]
-    done = team.lading("submit", compiled, *ELSEWHERE, *words)
-    assert done.returncode in (2, 3)
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+def test_each_mistake_is_one_paragraph(
+    team: Team,
+    compiled: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    """In this process, since a start takes longer than all that is looked at."""
+    for name, value in team.environ.items():
+        monkeypatch.setenv(name, value)
+    words = [team.to["vertex"] if word == "VERTEX" else word for word in words]
+    assert main(["submit", str(compiled), "--to", team.to["kfp"], *ELSEWHERE, *words]) in (2, 3)
+    assert told in capsys.readouterr().err
 
 
 def test_a_pipeline_of_two_documents_is_not_sent_to_vertex(team: Team, compiled: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sample_images import blob_of, complete, sample_image, sample_index, write
+from soon import soon
 
 from lading.errors import NotFound, StorageError
 from lading.oci.archive import Archive
@@ -15,11 +16,6 @@ from lading.oci.attach import Artifact, attach, attached_to
 from lading.oci.copy import copy_image
 from lading.oci.layout import Layout
 from lading.oci.store import Blob
-from lading.wait import Deadline
-
-
-def soon() -> Deadline:
-    return Deadline.after(10)
 
 
 def members(path: Path) -> dict[str, bytes]:

@@ -3,7 +3,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny_bases import CREATED, base_layers, put_base, put_bytes, put_index, put_manifest, soon
+from soon import soon
+from tiny_bases import CREATED, base_layers, put_base, put_bytes, put_index, put_manifest
 
 from lading.errors import InvalidInput, InvalidReference, NotFound, StorageError
 from lading.oci.assemble import Base, Changes, assemble, publish, read_base

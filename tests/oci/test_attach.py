@@ -3,12 +3,12 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.registry import FakeRegistry
+from soon import soon
 from tiny_image import write_image
 
 from lading.errors import AccessDenied, Conflict, NotFound, RemoteError
@@ -21,17 +21,6 @@ from lading.oci.store import Manifest, Store
 from lading.wait import Deadline
 
 NOTE = Artifact("application/vnd.example+json", b'{"says": "hello"}', {"about": "greetings"})
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
-
-
-def soon(seconds: float = 20) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def opened(registry: FakeRegistry, home: Path) -> Registry:

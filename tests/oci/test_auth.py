@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,13 +21,6 @@ from lading.wait import Deadline
 
 AUTH = base64.b64encode(b"user:secret").decode()
 ARTIFACTS = "europe-docker.pkg.dev"
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
 
 
 def environ_with(folder: Path, config: object, **more: str) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """Copies of images between places of every kind."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fakes.fault_proxy import FaultProxy
 from fakes.registry import FakeRegistry
 from sample_images import Sample, blob_of, complete, sample_image, sample_index, write
+from soon import soon
 
 from lading.errors import InvalidReference, NotFound, ServiceUnreachable, StorageError
 from lading.files import state_dir
@@ -20,17 +20,6 @@ from lading.oci.platform import Platform
 from lading.oci.registry import Registry
 from lading.oci.store import Blob, Manifest, Store
 from lading.wait import Deadline
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
-
-
-def soon(seconds: float = 20) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def place(kind: str, registry: FakeRegistry, folder: Path) -> Store:

@@ -232,6 +232,6 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 
 def test_a_large_model_takes_little_memory(tmp_path: Path) -> None:
     (tmp_path / "weights").touch()
-    os.truncate(tmp_path / "weights", 400_000_000)
+    os.truncate(tmp_path / "weights", 200_000_000)
     done = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 60_000  # KiB

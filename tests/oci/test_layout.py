@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sample_images import blob_of, complete, sample_image, sample_index, write
+from soon import soon
 from tiny_bases import put_image
 
 from lading.errors import InvalidReference, NotFound, StorageError
@@ -16,11 +17,6 @@ from lading.oci.layer import plan_layer
 from lading.oci.layout import ImageStore, Layout
 from lading.oci.store import Blob
 from lading.values import ImageRef
-from lading.wait import Deadline
-
-
-def soon() -> Deadline:
-    return Deadline.after(10)
 
 
 def entries(directory: Path) -> list[dict[str, object]]:

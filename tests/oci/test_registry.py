@@ -12,19 +12,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fakes.registry import FakeRegistry
+from soon import soon
 
 from lading.errors import AccessDenied, InvalidInput, InvalidReference, NotFound, RemoteError, ServiceUnreachable
 from lading.oci.credentials import credentials
 from lading.oci.reference import Reference
 from lading.oci.registry import Registry, resolve_image
 from lading.wait import Deadline
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
 
 
 def resolve(image: str, home: Path, seconds: float = 5, **environ: str) -> str:
@@ -59,10 +53,6 @@ def serve_json(body: object) -> Iterator[str]:
 
 def repository(registry: FakeRegistry, home: Path) -> Registry:
     return Registry(registry.host, "team/steps", environ={"HOME": str(home)})
-
-
-def soon() -> Deadline:
-    return Deadline.after(5)
 
 
 def logged_in(home: Path, host: str, login: str = "user:secret") -> None:

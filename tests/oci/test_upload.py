@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +11,7 @@ import pytest
 from fakes.fault_proxy import FaultProxy
 from fakes.registry import FakeRegistry
 from sample_images import Sample, blob_of, complete, sample_image, write
+from soon import soon
 
 from lading.errors import (
     AccessDenied,
@@ -25,18 +25,6 @@ from lading.errors import (
 from lading.oci.copy import copy_image
 from lading.oci.registry import Registry
 from lading.oci.store import Blob, Manifest
-from lading.wait import Deadline
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    made = FakeRegistry()
-    yield made
-    made.close()
-
-
-def soon(seconds: float = 20) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def opened(registry: FakeRegistry, home: Path, name: str = "team/taxi") -> Registry:

@@ -162,6 +162,7 @@ def test_the_steps_of_a_rollout_show_probes_and_users() -> None:
     text = Page(render_verdict(Promotion("s", "local:", "r1", "new", "", (), (), "bad", False, (step,)))).text
     assert "30 % new , its users 500 1 0 2.0 3.0 70 % old , its users 500 1" in text
     assert "30 %: users' errors ✗ failed" in text
+    assert "s on local: , revision new" in text
 
 
 def test_the_matrix_is_a_table_with_names_on_both_sides() -> None:

@@ -4,15 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from soon import soon
 from tiny_image import make_key
 
 from lading.errors import InvalidInput, NotFound
 from lading.signing.keys import PASSWORD_VARIABLE, PublicKey, load_public_key, load_signer
-from lading.wait import Deadline
-
-
-def soon() -> Deadline:
-    return Deadline.after(10)
 
 
 def openssl_verifies(public: Path, signature: bytes, message: bytes, folder: Path) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from fakes.kms_server import KmsServer
+from soon import soon
 
 from lading.errors import AccessDenied, InvalidInput, NotFound, QuotaExceeded, RemoteError, ServiceUnreachable
 from lading.signing.keys import Signer, load_public_key, load_signer
-from lading.wait import Deadline
 
 
 @pytest.fixture
@@ -17,10 +17,6 @@ def server() -> Iterator[KmsServer]:
     made = KmsServer()
     yield made
     made.stop()
-
-
-def soon(seconds: float = 10) -> Deadline:
-    return Deadline.after(seconds)
 
 
 def environ(server: KmsServer) -> dict[str, str]:
