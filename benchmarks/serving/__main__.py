@@ -18,7 +18,7 @@ from benchmarks.serving.environments import make_environment
 from benchmarks.serving.processes import Record
 from benchmarks.serving.questions import Bench
 from benchmarks.serving.running import ServerFailedError
-from benchmarks.serving.servers import ECHO, ECHO_GRANIAN, PEERS, lading
+from benchmarks.serving.servers import ECHO_GRANIAN, PEERS, echo, lading
 
 WHAT = ("start", "throughput", "memory", "saturation")
 
@@ -32,7 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lading-bench-") as scratch:
         bench = Bench(args.cache, Path(scratch), args.rounds, args.seconds)
         try:
-            found = _measure(bench, what, args.engines, args.peers)
+            found = _measure(bench, what, args)
         except ServerFailedError as error:
             sys.exit(str(error))
     goals = _show(found, what)
@@ -52,6 +52,15 @@ def _arguments() -> argparse.Namespace:
         "--engines", nargs="*", choices=report.ENGINES, default=report.ENGINES, help="of lading's server"
     )
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="other servers (all)")
+    parser.add_argument(
+        "--batching", action="store_true", help="under load also lading's server with --batching, for each engine"
+    )
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        metavar="FILE",
+        help="runs lading's server and the echo; of an environment that has lading (default: this one)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument(
         "--cache", type=Path, default=caches / "lading" / "benchmarks", metavar="DIR", help="environments and models"
@@ -59,16 +68,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(bench: Bench, what: set[str], engines: list[str], peers: list[str]) -> dict[str, list[Record]]:
+def _measure(bench: Bench, what: set[str], args: argparse.Namespace) -> dict[str, list[Record]]:
     """What was measured, by question."""
-    servers = [*(lading(engine) for engine in engines), *(PEERS[peer] for peer in peers)]
+    ours = [lading(engine, python=args.python) for engine in args.engines]
+    batching = [lading(engine, batching=True, python=args.python) for engine in args.engines if args.batching]
+    peers = [PEERS[peer] for peer in args.peers]
     found = {}
     if "start" in what:
-        found["start"] = questions.starts(bench, servers)
+        found["start"] = questions.starts(bench, [*ours, *peers])
     if what & {"throughput", "memory"}:
-        found["load"] = questions.loads(bench, [ECHO, ECHO_GRANIAN, *servers])
+        found["load"] = questions.loads(bench, [echo(args.python), ECHO_GRANIAN, *ours, *batching, *peers])
     if "saturation" in what:
-        found["saturation"] = questions.saturations(bench, engines)
+        found["saturation"] = questions.saturations(bench, args.engines, python=args.python)
     return found
 
 

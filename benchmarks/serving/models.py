@@ -44,10 +44,10 @@ def answers(model: Path, rows: Sequence[Any]) -> list[Any]:
     return found
 
 
-def best_rate(model: Path, engine: str, rows: Sequence[Any], *, seconds: float) -> dict[str, float]:
-    """Predictions in a second without HTTP, by number of threads, in a process of its own."""
+def rates(model: Path, engine: str, rows: Sequence[Any], *, seconds: float) -> dict[str, dict[str, float]]:
+    """``engine.rates``: predictions without HTTP, by number of threads, in a process of its own."""
     words = ("benchmarks.serving.engine", "rate", str(model), engine, str(seconds))
-    found: dict[str, float] = json.loads(_python(*words, rows=rows))
+    found: dict[str, dict[str, float]] = json.loads(_python(*words, rows=rows))
     return found
 
 

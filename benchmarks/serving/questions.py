@@ -73,12 +73,12 @@ def loads(bench: Bench, servers: Sequence[Server]) -> list[Record]:
     return records
 
 
-def saturations(bench: Bench, engines: Sequence[str]) -> list[Record]:
-    """For models that cost something: predictions in a second without HTTP (``in_process``), and behind it."""
+def saturations(bench: Bench, engines: Sequence[str], *, python: str) -> list[Record]:
+    """For models that cost something: rate and processor time without HTTP (``in_process``), and behind it."""
     records = []
     for model, binary in HEAVY:
         body = bench.body(model)
-        servers = [lading(engine, binary=binary) for engine in engines]
+        servers = [lading(engine, binary=binary, python=python) for engine in engines]
         records += _take_turns(bench.rounds, servers, partial(_compare, bench, model, body))
     return records
 
@@ -104,7 +104,7 @@ def _load(bench: Bench, model: str, body: Body, server: Server) -> Record:
 def _compare(bench: Bench, model: str, body: Body, server: Server) -> Record:
     def measure() -> Record:
         others = processes.Others()
-        rates = models.best_rate(bench.served(model, server), server.engine, body.rows, seconds=bench.seconds)
+        rates = models.rates(bench.served(model, server), server.engine, body.rows, seconds=bench.seconds)
         return {"in_process": rates, "other_cores": others.cores(0)}
 
     engine = processes.least_disturbed(measure)

@@ -106,7 +106,7 @@ def load_table(records: Sequence[Record]) -> Iterator[list[str]]:
         servers = by_server([record for record in records if record["body"] == body])
         for server, found in servers.items():
             of_echo = f"{ratio(found, servers['echo'], 'rate'):.2f}" if "echo" in servers else ""
-            computed = median(found, lambda r: r["server_cores"] / r["rate"] * 1e6)
+            computed = median(found, _cost)
             others = median(found, lambda r: r["other_cores"])
             rate = f"{median(found, lambda r: r['rate']):.0f}"
             yield [body, server, rate, of_echo, *_latency_and_errors(found), f"{computed:.0f}", f"{others:.2f}"]
@@ -121,13 +121,26 @@ def memory_table(records: Sequence[Record]) -> Iterator[list[str]]:
 
 
 def saturation_table(records: Sequence[Record]) -> Iterator[list[str]]:
-    yield ["request", "server", "answers/s", "in process/s", "threads", "ratio", "p50 ms", "p99 ms", "errors"]
+    """With the processor time of an answer beside that of a call in process, and what the load took of the machine: the
+    in-process rate had all of it."""
+    yield [
+        *("request", "server", "answers/s", "in process/s", "threads", "ratio", "CPU µs/answer", "in process, CPU µs"),
+        *("ratio of CPU", "server's CPUs", "load's CPUs", "others' CPUs", "p50 ms", "p99 ms", "errors"),
+    ]
     for body in dict.fromkeys(record["body"] for record in records):
         for server, found in by_server([record for record in records if record["body"] == body]).items():
             rates = [f"{median(found, rate):.0f}" for rate in (lambda r: r["rate"], _in_process)]
-            threads = statistics.mode(max(record["in_process"], key=record["in_process"].get) for record in found)
+            threads = statistics.mode(_best_threads(record) for record in found)
             of_engine = f"{median(found, lambda r: r['rate'] / _in_process(r)):.2f}"
-            yield [body, server, *rates, threads, of_engine, *_latency_and_errors(found)]
+            costs = [f"{median(found, cost):.0f}" for cost in (_cost, _cost_in_process)]
+            of_cost = f"{median(found, lambda r: _cost_in_process(r) / _cost(r)):.2f}"
+            used = [
+                f"{median(found, lambda r, k=key: r[k]):.2f}" for key in ("server_cores", "wrk_cores", "other_cores")
+            ]
+            yield [
+                *(body, server, *rates, threads, of_engine, *costs, of_cost, *used),
+                *_latency_and_errors(found),
+            ]
 
 
 def _latency_and_errors(records: Sequence[Record]) -> list[str]:
@@ -135,9 +148,22 @@ def _latency_and_errors(records: Sequence[Record]) -> list[str]:
     return [*(f"{median(records, lambda r, k=key: r[k]):.2f}" for key in ("p50_ms", "p99_ms")), str(errors)]
 
 
+def _best_threads(record: Record) -> str:
+    found: dict[str, dict[str, float]] = record["in_process"]
+    return max(found, key=lambda number: found[number]["rate"])
+
+
 def _in_process(record: Record) -> float:
-    rates: dict[str, float] = record["in_process"]
-    return max(rates.values())
+    return float(record["in_process"][_best_threads(record)]["rate"])
+
+
+def _cost_in_process(record: Record) -> float:
+    return float(record["in_process"][_best_threads(record)]["cpu_us"])
+
+
+def _cost(record: Record) -> float:
+    """Processor time of the server for one answer, in microseconds."""
+    return float(record["server_cores"] / record["rate"] * 1e6)
 
 
 def goal_table(goals: Sequence[Goal]) -> Iterator[list[str]]:

@@ -31,7 +31,6 @@ class Server:
     """What computes; ``litert`` takes what ``lading convert`` makes of the SavedModel."""
 
 
-ECHO = Server("echo", (sys.executable, "echo.py", "{port}", "{answer}"))
 ECHO_GRANIAN = Server("echo-granian", ("{bin}/python", "echo_granian.py", "{port}", "{answer}"), environment="granian")
 PEER_ENVIRON = {"MODEL": "{model}", "PYTHONPATH": str(APPS), "TF_CPP_MIN_LOG_LEVEL": "2"}
 UVICORN = ("--host", "127.0.0.1", "--port", "{port}", "--no-access-log")
@@ -85,16 +84,24 @@ PEERS = {
 }
 
 
-def lading(engine: str, *, binary: bool = False) -> Server:
+def echo(python: str = sys.executable) -> Server:
+    """The echo limit; ``python`` is of an environment that has lading."""
+    return Server("echo", (python, "echo.py", "{port}", "{answer}"))
+
+
+def lading(engine: str, *, binary: bool = False, batching: bool = False, python: str = sys.executable) -> Server:
     """``lading serve`` with an engine, its port in the environment as Cloud Run, Knative and Vertex AI give it.
 
     Args:
         engine: ``litert`` or ``tensorflow``.
         binary: Ask it in the binary form.
+        batching: Whether it puts requests together.
+        python: Of an environment that has lading.
     """
+    words = ("--batching",) if batching else ()
     return Server(
-        f"lading-{engine}",
-        (sys.executable, "-m", "lading", "serve", "m={model}", "--engine", engine, "--host", "127.0.0.1"),
+        f"lading-{engine}-batching" if batching else f"lading-{engine}",
+        (python, "-m", "lading", "serve", "m={model}", "--engine", engine, "--host", "127.0.0.1", *words),
         path=V2_PATH if binary else V1_PATH,
         form="binary" if binary else "v1",
         environ={"PORT": "{port}"},

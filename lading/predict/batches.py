@@ -38,7 +38,7 @@ class Call:
         self.failed = self.is_busy = self.has_slot = False
         self.turn: threading.Condition | None = None
         """Made by the first sleep, which few requests need when there is little to do."""
-        self.queued = time.monotonic()
+        self.queued = time.perf_counter()
         self.due = self.queued + timeout
 
     @property
@@ -170,7 +170,7 @@ def joined(requests: Sequence[Sequence[Array]], *, padding: int) -> list[Array]:
     """The arrays of several requests below each other, and the last row again so many times."""
     together = []
     for arrays in zip(*requests, strict=True):
-        parts = _same_shapes(arrays)
+        parts = arrays if len({array.shape[1:] for array in arrays}) == 1 else _same_shapes(arrays)
         together.append(np.concatenate([*parts, *[parts[-1][-1:]] * padding]))
     return together
 

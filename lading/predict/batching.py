@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol
 
-from lading.errors import Overloaded
 from lading.predict.batches import Array, Call, Part, Queue, common_rows, joined, may_batch
 from lading.predict.batching_config import BatchingConfig
 from lading.predict.cpus import available_cpus
+from lading.predict.gathered import Gathered, overloaded
 from lading.predict.model import Engine
 from lading.predict.signature import Signature
 
@@ -70,7 +70,7 @@ class BatchingEngine:
         self._monitor = monitor
         self._timeout = config.batch_timeout_micros / 1e6
         self._largest = config.largest_batch
-        self._capacity = config.max_enqueued_batches * self._largest
+        self._capacity = config.capacity
         self._alone = {name for name, signature in engine.signatures.items() if not may_batch(signature)}
         self._lock = threading.Lock()
         self._free = config.num_batch_threads or available_cpus()
@@ -78,6 +78,14 @@ class BatchingEngine:
         self._queues: dict[Hashable, Queue] = {}
         """None is empty. Only the leader of a queue, or who was left a slot, takes from it."""
         self._waiting_rows: dict[str, int] = dict.fromkeys(engine.signatures, 0)
+        self._gathered = Gathered(
+            engine,
+            config,
+            rows=self._counted_rows,
+            key=self._key,
+            on_batch=self._tell,
+            never=self._alone.add,
+        )
 
     def run(self, signature: str, arrays: Sequence[Array]) -> list[Array]:
         """As ``Engine.run``, together with what other threads ask at the same time.
@@ -93,14 +101,41 @@ class BatchingEngine:
         if self._monitor:
             self._monitor.queued(rows, len(arrays))
         while batch := self._wait(call):
-            waits = [time.monotonic() - part.call.queued for part in batch]
+            waits = [time.perf_counter() - part.call.queued for part in batch]
             try:
                 self._run_batch(call, batch)
             finally:
                 self._finish(batch)  # also after an error: the others then run alone
-            self._tell(batch, waits)
+            self._tell(sum(part.rows for part in batch), waits)
         result = call.result()
         return self._run_alone(signature, arrays) if result is None else result
+
+    def run_together(
+        self, signature: str, requests: Sequence[Sequence[Array]], *, since: Sequence[float], until: float
+    ) -> list[list[Array] | Exception | None]:
+        """As ``run`` for each of several requests that one thread has, without waiting for others.
+
+        Args:
+            signature: Of all of them.
+            requests: The arrays of each.
+            since: ``time.perf_counter()`` when each came.
+            until: From this time on nothing more is begun.
+
+        Returns:
+            For each request its outputs, or what ``run`` would raise, or None: it was not run, because the time is
+            over, or because as many batches run in other threads as may.
+        """
+        with self._lock:
+            if not self._free:
+                return [None] * len(requests)
+            self._free -= 1
+            # The rows of the first batch do not wait.
+            room = self._capacity + self._largest - self._waiting_rows.get(signature, 0)
+        try:
+            return self._gathered.run(signature, requests, since=since, until=until, room=room)
+        finally:
+            with self._lock:
+                self._leave_slot()
 
     def close(self) -> None:
         """Close the engine; nothing runs any more."""
@@ -113,20 +148,25 @@ class BatchingEngine:
         rows = common_rows(arrays)
         return rows if rows and rows <= min(self._config.max_batch_size, self._capacity) else None
 
+    def _counted_rows(self, signature: str, arrays: Sequence[Array]) -> int | None:
+        """As ``_rows``; a request that may share a batch is counted."""
+        rows = self._rows(signature, arrays)
+        if rows is not None and self._monitor:
+            self._monitor.queued(rows, len(arrays))
+        return rows
+
     def _key(self, signature: str, arrays: Sequence[Array]) -> Hashable:
         """What requests have to agree in."""
         if self._config.pad_variable_length_inputs:
-            return signature, *((array.dtype, array.ndim) for array in arrays)
-        return signature, *((array.dtype, array.shape[1:]) for array in arrays)
+            return signature, *[(array.dtype.char, array.ndim) for array in arrays]
+        # Not the dtype itself, whose hash takes a microsecond.
+        return signature, *[(array.dtype.char, array.shape[1:]) for array in arrays]
 
     def _enqueue(self, call: Call) -> None:
         with self._lock:
             waiting = self._waiting_rows[call.signature]
             if waiting + call.rows > self._capacity:
-                raise Overloaded(
-                    f'{waiting} rows are waiting for the signature "{call.signature}", and '
-                    f"max_enqueued_batches x the largest batch is {self._capacity}: try again later"
-                )
+                raise overloaded(waiting, call.signature, self._capacity)
             queue = self._queues.setdefault(call.key, Queue())
             queue.add(call)
             self._waiting_rows[call.signature] += call.rows
@@ -147,7 +187,7 @@ class BatchingEngine:
                 seconds = None
                 if call.left:
                     queue = self._queues[call.key]
-                    now = time.monotonic()
+                    now = time.perf_counter()
                     leads = queue.leader() is call
                     if call.has_slot or (leads and self._free and self._is_ripe(queue, now)):
                         self._free -= 0 if call.has_slot else 1
@@ -203,7 +243,7 @@ class BatchingEngine:
         self._leave_slot()
 
     def _leave_slot(self) -> None:
-        now = time.monotonic()
+        now = time.perf_counter()
         leaders = [queue.leader() for queue in self._queues.values() if self._is_ripe(queue, now)]
         ready = [call for call in leaders if call is not None and not call.has_slot]
         heir = min(ready, key=lambda call: call.due, default=None)
@@ -213,14 +253,10 @@ class BatchingEngine:
             heir.has_slot = True
             heir.wake()
 
-    def _size(self, rows: int) -> int:
-        """The rows of a batch with padding."""
-        return next((size for size in self._config.allowed_batch_sizes if size >= rows), rows)
-
     def _run_batch(self, own: Call, batch: Sequence[Part]) -> None:
         """Give each request its result, or leave it without one, to be run alone."""
         rows = sum(part.rows for part in batch)
-        size = self._size(rows)
+        size = self._config.padded(rows)
         if len(batch) == 1 and size == rows and batch[0].is_all_of(own):
             own.outputs[0] = self._engine.run(own.signature, own.arrays)
             return
@@ -254,10 +290,10 @@ class BatchingEngine:
                 return result
         return self._engine.run(signature, arrays)
 
-    def _tell(self, batch: Sequence[Part], waits: Sequence[float]) -> None:
-        rows = sum(part.rows for part in batch)
+    def _tell(self, rows: int, waits: Sequence[float]) -> None:
+        """A batch of so many rows ran; each of its requests had waited so long."""
         if self._on_batch:
             self._on_batch(rows, waits[0])
         if self._monitor:
-            size = self._size(rows)
+            size = self._config.padded(rows)
             self._monitor.ran(size, size - rows, waits)

@@ -40,6 +40,20 @@ class BatchingConfig:
             return self.max_execution_batch_size
         return self.max_batch_size
 
+    @property
+    def capacity(self) -> int:
+        """Most rows of one signature that wait."""
+        return self.max_enqueued_batches * self.largest_batch
+
+    @property
+    def needs_threads(self) -> bool:
+        """Whether a request may have to wait though a batch could run."""
+        return bool(self.batch_timeout_micros) or self.enable_large_batch_splitting
+
+    def padded(self, rows: int) -> int:
+        """The rows of a batch of so many with its padding."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
     def __post_init__(self) -> None:
         problems = []
         for name, least in (("max_batch_size", 1), ("max_enqueued_batches", 1), ("num_batch_threads", 0)):

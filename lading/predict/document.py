@@ -84,43 +84,13 @@ class Document:
         if type(value) is not simdjson.Array:
             return None
         shape = self._shape(value)
-        if shape is None:
-            return None
-        kind, wide = WIDE["f" if dtype.kind == "f" else "u" if dtype == np.uint64 else "i"]
-        try:
-            flat = np.frombuffer(value.as_buffer(of_type=kind), wide)
-            if dtype.kind != "f":
-                flat = fit_integers(flat, dtype)
-            elif dtype != wide:
-                flat = _QUIET.call(flat.astype, dtype)  # beyond float32 is infinite, as in TensorFlow Serving
-        except (TypeError, ValueError, OverflowError):
-            return None
-        return flat.reshape(shape)
+        return None if shape is None else _array(value, shape, dtype)
 
     def _shape(self, value: Any) -> tuple[int, ...] | None:
         """The shape of nested lists; None if they do not all agree, or it is not certain that they do."""
         if len(self._names) > 1 and not self._is_bare():
             return None
-        sizes, lists = [], 1
-        while type(value) is simdjson.Array:
-            if not len(value):
-                return None
-            sizes.append(len(value))
-            if len(sizes) > MOST_AXES:
-                return None
-            value = value[0]
-            lists *= sizes[-1]
-        shape = tuple(sizes)
-        if lists == shape[-1]:  # one list at each level, if there are no others
-            return shape if self._body.count(b"[") == len(shape) else None
-        marks = self._body.translate(None, _NO_MARKS)
-        if len(self._names) > 1:
-            marks = marks.strip(b",")
-        # Before it is made: the first lists of a short body may promise more than fits into memory.
-        if len(marks) != _structure_length(shape):
-            return None
-        expected = _short_structure(shape) if len(marks) <= _SHORT else _structure(shape)
-        return shape if marks == expected else None
+        return _shape(value, self._body, alone=len(self._names) == 1)
 
     def _is_bare(self) -> bool:
         """Whether there is only a signature's name besides, and none that has a character of JSON's structure."""
@@ -128,6 +98,73 @@ class Document:
             return False
         name = self._fast["signature_name"]
         return isinstance(name, str) and not set(name) & set("[],{}")
+
+
+def only_numbers(text: bytes, name: str, dtype: np.dtype[Any] | None) -> Array | None:
+    """The array of a text that is nothing but lists of numbers of one shape, or an object with nothing but these.
+
+    Args:
+        text: For instance a line of JSON Lines.
+        name: The name that they have in the object.
+        dtype: Of the array; integers are refused for none of the float types.
+
+    Returns:
+        None if it is another text, or it is not certain that it is such.
+    """
+    if dtype is None or dtype.kind not in "fiu":
+        return None
+    try:
+        value = simdjson.Parser().parse(text)
+    except (ValueError, RuntimeError, UnicodeDecodeError):
+        return None
+    if type(value) is simdjson.Object and list(value) == [name]:
+        value = value[name]
+    shape = _shape(value, text, alone=True) if type(value) is simdjson.Array else None
+    return None if shape is None else _array(value, shape, dtype)
+
+
+def _array(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+    """The numbers of a list of this shape; None if one of them is none of this type."""
+    kind, wide = WIDE["f" if dtype.kind == "f" else "u" if dtype == np.uint64 else "i"]
+    try:
+        flat = np.frombuffer(value.as_buffer(of_type=kind), wide)
+        if dtype.kind != "f":
+            flat = fit_integers(flat, dtype)
+        elif dtype != wide:
+            flat = _QUIET.call(flat.astype, dtype)  # beyond float32 is infinite, as in TensorFlow Serving
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return flat.reshape(shape)
+
+
+def _shape(value: Any, text: bytes, *, alone: bool) -> tuple[int, ...] | None:
+    """The shape of nested lists in a text; None if they do not all agree, or it is not certain that they do.
+
+    Args:
+        value: The list.
+        text: That it stands in.
+        alone: Whether it has no neighbours there.
+    """
+    sizes, lists = [], 1
+    while type(value) is simdjson.Array:
+        if not len(value):
+            return None
+        sizes.append(len(value))
+        if len(sizes) > MOST_AXES:
+            return None
+        value = value[0]
+        lists *= sizes[-1]
+    shape = tuple(sizes)
+    if lists == shape[-1]:  # one list at each level, if there are no others
+        return shape if text.count(b"[") == len(shape) else None
+    marks = text.translate(None, _NO_MARKS)
+    if not alone:
+        marks = marks.strip(b",")
+    # Before it is made: the first lists of a short body may promise more than fits into memory.
+    if len(marks) != _structure_length(shape):
+        return None
+    expected = _short_structure(shape) if len(marks) <= _SHORT else _structure(shape)
+    return shape if marks == expected else None
 
 
 def _structure(shape: tuple[int, ...]) -> bytes:

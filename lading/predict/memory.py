@@ -14,8 +14,8 @@ _AREA = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)")
 def unmap_library_pages(name: str = "libtensorflow") -> int:
     """Take the pages of a library out of this process's memory that it can read again from its file.
 
-    Loading TensorFlow's C library reads most of its 700 MB of symbols and static initialisers, which nothing needs
-    again: 230 MB of them stay resident. What is needed is mapped again, from the page cache, when it is first touched.
+    Loading TensorFlow's C library reads most of its symbols and static initialisers, hundreds of megabytes that stay
+    resident and that nothing needs again. What is needed is mapped again, from the page cache, when it is touched.
 
     Args:
         name: Part of the file names of the libraries.

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; nothing runs any more."""
+
+
+@runtime_checkable
+class TogetherEngine(Engine, Protocol):
+    """An engine that also computes several requests together: ``lading.predict.batching.BatchingEngine``."""
+
+    def run_together(
+        self,
+        signature: str,
+        requests: Sequence[Sequence[npt.NDArray[Any]]],
+        *,
+        since: Sequence[float],
+        until: float,
+    ) -> list[list[npt.NDArray[Any]] | Exception | None]:
+        """The outputs of each request, or what it raises; None for what it does not compute now."""
 
 
 class Model:
@@ -59,6 +74,7 @@ class Model:
         self.engine_note = engine_note
         self.signatures: Mapping[str, Signature] = MappingProxyType(dict(loaded.signatures))
         self._loaded = loaded
+        self._together = loaded if isinstance(loaded, TogetherEngine) else None
         self._unbounded = unbounded
         self._lock = threading.Lock()
         self._idle = threading.Event()
@@ -109,19 +125,60 @@ class Model:
             signature: One of this model's.
             arrays: In the order of its inputs; each of the declared type, and C-contiguous.
         """
+        self._begin()
+        try:
+            return dict(zip(signature.outputs, self._loaded.run(signature.name, arrays), strict=True))
+        finally:
+            self._end()
+
+    def run_together(
+        self,
+        signature: Signature,
+        requests: Sequence[Sequence[npt.NDArray[Any]]],
+        *,
+        since: Sequence[float],
+        until: float,
+    ) -> list[Mapping[str, npt.NDArray[Any]] | Exception | None]:
+        """As ``run`` for each of several requests, in as few calls of the engine as its batching allows.
+
+        Args:
+            signature: One of this model's.
+            requests: The arrays of each, as for ``run``.
+            since: ``time.perf_counter()`` when each came.
+            until: From this time on nothing more is begun.
+
+        Returns:
+            For each request its outputs, or what ``run`` would raise, or None: it was not computed, because the time is
+            over, or because the engine does no batching or cannot begin a batch now.
+
+        Raises:
+            ModelClosed: it was closed.
+        """
+        if self._together is None:
+            return [None] * len(requests)
+        self._begin()
+        try:
+            found = self._together.run_together(signature.name, requests, since=since, until=until)
+        finally:
+            self._end()
+        return [
+            dict(zip(signature.outputs, outputs, strict=True)) if isinstance(outputs, list) else outputs
+            for outputs in found
+        ]
+
+    def _begin(self) -> None:
         if self._unbounded:
             mark_unbounded()
         with self._lock:
             if self._closed:
                 raise ModelClosed(f"the model {self.path} was closed")
             self._running += 1
-        try:
-            return dict(zip(signature.outputs, self._loaded.run(signature.name, arrays), strict=True))
-        finally:
-            with self._lock:
-                self._running -= 1
-                if self._closed and not self._running:
-                    self._idle.set()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._running -= 1
+            if self._closed and not self._running:
+                self._idle.set()
 
     def close(self) -> None:
         """Free the model once the predictions that run now have ended; later ones raise ModelClosed."""

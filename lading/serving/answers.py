@@ -30,6 +30,10 @@ class Answer:
         self.headers = headers
 
 
+LATER = Answer(b"")
+"""In place of an answer: the application sends it itself, in this turn of the event loop."""
+
+
 class Request:
     """What handlers see of a request.
 

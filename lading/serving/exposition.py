@@ -21,10 +21,10 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def add(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def add(self, value: float, count: int = 1) -> None:
+        """Count one value, or the same one so many times."""
+        self.counts[bisect_left(self.bounds, value)] += count
+        self.total += value * count
 
     def plus(self, other: "Histogram") -> "Histogram":
         """The counts of two histograms with the same bounds."""

@@ -1,4 +1,4 @@
-"""The gRPC server: its port, threads, deadlines and codes. The only module that imports the gRPC library (0.1 s)."""
+"""The gRPC server: its port, threads, deadlines and codes. The only module that imports the gRPC library."""
 
 import threading
 import time

@@ -1,10 +1,7 @@
-"""One connection of HTTP/1.1: bytes from a socket become requests. The parser is httptools' (llhttp).
+"""One connection of HTTP/1.1: its requests are answered one after the other. ``lading.serving.incoming`` reads them.
 
 Why not a web framework's server: docs/design.md, section 8. Here a request whose body has arrived is answered in the
-call that read it from the socket.
-
-Source: RFC 9110 and 9112. Not HTTP/2: the only platform that would speak it to a container (Cloud Run, when told to)
-is for gRPC.
+call that read it from the socket, or at the end of that turn of the event loop.
 """
 
 import asyncio
@@ -12,52 +9,32 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-import httptools
-
 from lading.serving.answers import Answer, refusal
-from lading.serving.errors import HEAD_TOO_LARGE, REQUEST_TIMEOUT, Code
-from lading.serving.exchange import Exchange, Headers
-from lading.serving.log import log
+from lading.serving.errors import REQUEST_TIMEOUT, Code
+from lading.serving.exchange import Exchange
+from lading.serving.incoming import MOST_UNREAD, Incoming
 
 if TYPE_CHECKING:
     from lading.serving.listener import Listener
 
-SMALL_BODY = 16 * 1024
-"""A shorter body is read before the request is looked at, a longer one is admitted first."""
-MOST_HEAD_BYTES = 64 * 1024
-"""A longer head is refused with 431."""
-MOST_UNREAD = 256 * 1024
-"""So many bytes of a body wait to be taken; then the socket is not read."""
 LINGER_SECONDS = 1.0
 """After an answer to a request that is still being sent, its rest is read and thrown away for so long: closing at once
 would make the system send a reset, and the client might never see the answer."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(Incoming, asyncio.Protocol):
     """A connection; requests that come without waiting for answers are answered one after the other."""
 
-    __slots__ = (
-        *("_active", "_fields", "_head_bytes", "_last", "_listener", "_parser", "_queue", "_receiving", "_room"),
-        *("_transport", "_url", "since", "stalled_since"),
-    )
+    __slots__ = ("_active", "_listener", "_queue", "_room", "_transport", "stalled_since")
 
     def __init__(self, listener: "Listener") -> None:
+        super().__init__()
         self._listener = listener
-        self._parser = httptools.HttpRequestParser(self)
-        self._receiving: Exchange | None = None
-        """The request whose end has not arrived."""
         self._active: Exchange | None = None
         """The request that is being answered."""
         self._queue: deque[Exchange] = deque()
-        self._fields: dict[bytes, bytes] = {}
-        self._url = b""
-        self._head_bytes = 0
-        self._last = False
-        """Whether nothing is read any more."""
         self._room: asyncio.Future[None] | None = None
         """Set when the client takes more of a body that is sent in pieces."""
-        self.since = time.monotonic()
-        """When it last began to wait: for a request, or for the rest of one."""
         self.stalled_since = 0.0
         """Since when the client does not take the answer; 0 if it does."""
 
@@ -81,79 +58,6 @@ class Connection(asyncio.Protocol):
             self._receiving.end(gone=True)
         self._last = True
         return self._active is not None
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes have arrived."""
-        if self._last:
-            return
-        if self._head_bytes >= 0:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._wants_upgrade():
-                self._go_on_without_upgrade(data[upgrade.args[0] :])
-                return
-            self._last = True  # CONNECT: what follows is of another protocol
-            if self._active is not None:
-                self._active.keep_alive = False
-        except httptools.HttpParserCallbackError as error:
-            log("request failed", severity="ERROR", error=repr(error.__context__))
-            self._refuse(refusal(Code.INTERNAL, "internal error; the server's log says more"))
-        except httptools.HttpParserError as error:
-            self._refuse(refusal(Code.INVALID_ARGUMENT, f"expected a request of HTTP/1.1: {error}"))
-        else:
-            if self._head_bytes > MOST_HEAD_BYTES:
-                self._refuse_head()
-
-    def on_message_begin(self) -> None:
-        """httptools: a request begins."""
-        self._receiving = Exchange(self)
-        self._fields, self._url = {}, b""
-        self._head_bytes = max(0, self._head_bytes)
-        self.since = time.monotonic()
-
-    def on_url(self, url: bytes) -> None:
-        """httptools: a part of the request's target."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """httptools: a header, or a trailer."""
-        self._fields[name.lower()] = value
-
-    def on_headers_complete(self) -> None:
-        """httptools: the head is complete."""
-        exchange = self._receiving
-        if exchange is None or self._wants_upgrade():
-            return
-        self._head_bytes = -1  # not counted until the next request begins
-        exchange.method = self._parser.get_method().decode()
-        exchange.path = _path(self._url)
-        exchange.headers = Headers(self._fields)
-        exchange.version = self._parser.get_http_version()
-        exchange.keep_alive = self._parser.should_keep_alive()
-        exchange.wants_continue = self._fields.get(b"expect", b"").lower() == b"100-continue"
-        length = self._fields.get(b"content-length", b"0")
-        if b"transfer-encoding" in self._fields or exchange.wants_continue or int(length) > SMALL_BODY:
-            self._dispatch(exchange)
-        self._fields = {}  # what comes now are trailers, which are no headers (RFC 9110, 6.5.1)
-
-    def on_body(self, part: bytes) -> None:
-        """httptools: a part of the body."""
-        if self._receiving is not None and self._receiving.feed(part) > MOST_UNREAD:
-            self._transport.pause_reading()
-
-    def on_message_complete(self) -> None:
-        """httptools: the request is complete."""
-        if self._wants_upgrade():
-            return
-        exchange, self._receiving = self._receiving, None
-        self._head_bytes = 0
-        if exchange is None:
-            return
-        exchange.end()
-        if exchange is not self._active and exchange not in self._queue:
-            self._dispatch(exchange)
 
     def pause_writing(self) -> None:
         """The client does not take the answer."""
@@ -255,22 +159,6 @@ class Connection(asyncio.Protocol):
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
-    def _wants_upgrade(self) -> bool:
-        """Whether the request asks for another protocol; Java's client does so with each request."""
-        return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
-
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
-        """Read a request as if it had not asked for another protocol (RFC 9110, 7.8).
-
-        The parser takes a body that follows for the other protocol's. So another one gets the request without the wish.
-        """
-        lines = [b"%s %s HTTP/1.1" % (self._parser.get_method(), self._url)]
-        lines += [b"%s: %s" % field for field in self._fields.items() if field[0] not in (b"upgrade", b"connection")]
-        if b"close" in self._fields.get(b"connection", b"").lower():
-            lines.append(b"connection: close")
-        self._parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([*lines, b"", rest]))
-
     def _dispatch(self, exchange: Exchange) -> None:
         if self._active is None and not self._queue and not self.stalled_since:
             self._start(exchange)
@@ -288,11 +176,6 @@ class Connection(asyncio.Protocol):
             if not self._queue:
                 self._transport.resume_reading()
 
-    def _refuse_head(self) -> None:
-        answer = refusal(Code.INVALID_ARGUMENT, f"expected a head of at most {MOST_HEAD_BYTES} bytes")
-        answer.status = HEAD_TOO_LARGE
-        self._refuse(answer)
-
     def _refuse(self, answer: Answer) -> None:
         """Answer what is no request, and close; requests before it are answered first."""
         self._last = True
@@ -308,12 +191,3 @@ class Connection(asyncio.Protocol):
             self.send(bad, answer)
         else:
             (self._queue[-1] if self._queue else self._active).keep_alive = False  # type: ignore[union-attr]
-
-
-def _path(url: bytes) -> str:
-    """The path and query of a request's target, which may be a whole URL (RFC 9112, 3.2.2)."""
-    if not url.startswith(b"/") and b"://" in url:
-        _, _, rest = url.partition(b"://")
-        _, slash, path = rest.partition(b"/")
-        url = slash + path or b"/"
-    return url.decode("latin-1")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from lading.serving.answers import Answer
+from lading.serving.answers import LATER, Answer
 from lading.serving.exchange import Exchange
 from lading.serving.http1 import Connection
 from lading.serving.log import log
@@ -27,7 +27,9 @@ class Application(Protocol):
     """What answers requests."""
 
     def answer_at_once(self, exchange: Exchange) -> Answer | None:
-        """The answer to a request that is complete; None if it is to be answered by ``answer``."""
+        """The answer to a request that is complete; None if it is to be answered by ``answer``, ``LATER`` if the
+        application itself sends the answer in this turn of the event loop.
+        """
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer a request, by ``exchange.send``."""
@@ -123,7 +125,8 @@ class Listener:
         if exchange.is_complete:
             answer = self._app.answer_at_once(exchange)
             if answer is not None:
-                exchange.send(answer)
+                if answer is not LATER:
+                    exchange.send(answer)
                 return
         task = asyncio.get_running_loop().create_task(self._app.answer(exchange))
         self._tasks.add(task)

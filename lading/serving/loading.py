@@ -53,6 +53,22 @@ class Served:
         self.metrics.ran("Predict", time.perf_counter() - started)
         return outputs
 
+    def run_together(
+        self,
+        signature: Signature,
+        requests: Sequence[Sequence[npt.NDArray[Any]]],
+        *,
+        since: Sequence[float],
+        until: float,
+    ) -> list[Arrays | Exception | None]:
+        """As ``Model.run_together``, and counted."""
+        started = time.perf_counter()
+        found = self.model.run_together(signature, requests, since=since, until=until)
+        good = sum(isinstance(outputs, Mapping) for outputs in found)
+        if good:
+            self.metrics.ran("Predict", time.perf_counter() - started, count=good)
+        return found
+
     def predict(self, inputs: Mapping[str, npt.ArrayLike], *, signature: str, api: str = "Predict") -> Arrays:
         """As ``Model.predict``, and counted under the API's name."""
         started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from lading.errors import NotFound
+from lading.errors import LadingError, ModelClosed, NotFound
 from lading.serving import rest_oip, rest_tfs
 from lading.serving.answers import Answer, Request, as_json, failure, refusal
 from lading.serving.config import ServeConfig
@@ -10,16 +10,22 @@ from lading.serving.errors import METHOD_NOT_ALLOWED, Code
 from lading.serving.exposition import CONTENT_TYPE
 from lading.serving.metrics import Metrics
 from lading.serving.models import Models
+from lading.serving.prediction import Prediction
 from lading.serving.routes import Route
 
-RUNS: Mapping[str, Callable[[Models, Route, Request], Answer]] = {
+_PREPARES: Mapping[str, Callable[[Models, Route, Request], Prediction]] = {
     "predict": rest_tfs.predict,
+    "vertex": rest_tfs.vertex,
+}
+_RUNS: Mapping[str, Callable[[Models, Route, Request], Answer]] = {
     "classify": rest_tfs.classify,
     "regress": rest_tfs.classify,
-    "vertex": rest_tfs.vertex,
     "infer": rest_oip.infer,
 }
-"""What computes with a model, by the route's verb."""
+PREPARED = frozenset(_PREPARES)
+"""The verbs that ``prepare`` knows."""
+RUNNING = PREPARED | _RUNS.keys()
+"""Those that ``run`` knows: that compute with a model."""
 
 _ABOUT: Mapping[str, Callable[[Models, Route], Answer]] = {
     "status": rest_tfs.status,
@@ -27,6 +33,32 @@ _ABOUT: Mapping[str, Callable[[Models, Route], Answer]] = {
     "model": rest_oip.model,
     "model_ready": rest_oip.model_ready,
 }
+
+
+def prepare(models: Models, route: Route, request: Request) -> Prediction:
+    """Read a request, for ``Prediction.answer`` or for being computed together with others.
+
+    Raises:
+        LadingError: the request is wrong, or its model is not there.
+    """
+    return _PREPARES[route.verb](models, route, request)
+
+
+def run(models: Models, route: Route, request: Request) -> Answer:
+    """Answer a request whose route runs a model; errors that it can be told are answers too."""
+    try:
+        if route.verb in _RUNS:
+            return _RUNS[route.verb](models, route, request)
+        prediction = prepare(models, route, request)
+        while True:
+            try:
+                return prediction.answer()
+            except ModelClosed:  # unloaded in the meantime
+                before, prediction = prediction, prepare(models, route, request)
+                if prediction.served is before.served:  # the process ends
+                    raise
+    except LadingError as error:
+        return failure(error)
 
 
 class Site:

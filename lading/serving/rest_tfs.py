@@ -4,6 +4,8 @@ Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and g3doc/api_
 what KServe's V1 protocol says (``name``, ``ready``).
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,42 +17,56 @@ from lading.predict.jsonvalues import to_lists
 from lading.predict.signature import type_name
 from lading.serving.answers import Answer, Request, as_json, failure, refusal
 from lading.serving.errors import Code
+from lading.serving.loading import Arrays
 from lading.serving.models import Models, Served
+from lading.serving.prediction import Prediction
 from lading.serving.routes import Route
 
 
-def predict(models: Models, route: Route, request: Request) -> Answer:
-    """Answer ``:predict``."""
-    try:
-        document = codec.parse(request.body)  # before the model is looked up, as TensorFlow Serving does
-        return models.use(lambda served: Answer(_predict(served, document)), route.model, route.version, route.label)
-    except LadingError as error:
-        return failure(error)
+def predict(models: Models, route: Route, request: Request) -> Prediction:
+    """What ``:predict`` asks for.
+
+    Raises:
+        LadingError: the request is wrong, or its model is not there.
+    """
+    document = codec.parse(request.body)  # before the model is looked up, as TensorFlow Serving does
+    return _prediction(models.find(route.model, route.version, route.label), document)
 
 
-def vertex(models: Models, route: Route, request: Request) -> Answer:
-    """Answer Vertex AI's predict route: the first model, and an answer that is JSON even where it holds NaN.
+def vertex(models: Models, route: Route, request: Request) -> Prediction:
+    """What Vertex AI's predict route asks for: of the first model, and an answer that is JSON even where it holds NaN.
 
     Vertex does not hand on the headers that say who answers: with the parameter ``identity`` they are in the body.
+
+    Raises:
+        LadingError: as ``predict``.
     """
-    try:
-        document = codec.parse(request.body)
-        parameters = document.members.get("parameters") if "parameters" in document else None
-        name = parameters.get("signature_name") if isinstance(parameters, dict) else None
-        first = next(iter(models.names()), "")
-        answer = models.use(lambda served: Answer(_predict(served, document, named=name, strict=True)), first)
-        if isinstance(parameters, dict) and parameters.get("identity") is True:
-            answer.body = b'{"metadata":' + codec.dumps(models.said) + b"," + answer.body.removeprefix(b"{")
-        return answer
-    except LadingError as error:
-        return failure(error)
+    document = codec.parse(request.body)
+    parameters = document.members.get("parameters") if "parameters" in document else None
+    parameters = parameters if isinstance(parameters, dict) else {}
+    served = models.find(next(iter(models.names()), ""))
+    said = models.said if parameters.get("identity") is True else None
+    return _prediction(served, document, named=parameters.get("signature_name"), strict=True, said=said)
 
 
-def _predict(served: Served, document: Document, *, named: object = None, strict: bool = False) -> bytes:
+def _prediction(
+    served: Served,
+    document: Document,
+    *,
+    named: object = None,
+    strict: bool = False,
+    said: Mapping[str, str] | None = None,
+) -> Prediction:
     signature = codec.find_signature(document, served.model.signatures, named=named)
     inputs, rows = codec.decode(document, signature)
-    outputs = served.run(signature, list(inputs.values()))
-    return codec.encode(outputs, rows=rows, strict=strict)
+    return Prediction(
+        served, signature, list(inputs.values()), partial(_predicted, rows=rows, strict=strict, said=said)
+    )
+
+
+def _predicted(outputs: Arrays, *, rows: bool, strict: bool, said: Mapping[str, str] | None) -> Answer:
+    body = codec.encode(outputs, rows=rows, strict=strict)
+    return Answer(body if said is None else b'{"metadata":' + codec.dumps(said) + b"," + body.removeprefix(b"{"))
 
 
 def classify(models: Models, route: Route, request: Request) -> Answer:

@@ -96,9 +96,7 @@ async def serve_app(
     """
     loop = asyncio.get_running_loop()
     signals.handle()
-    # Twice as many threads as processors: TensorFlow releases the GIL, and JSON is read meanwhile.
-    threads = BATCHING_THREADS if config.batching else 2 * available_cpus()
-    gate = Gate(threads, config.max_queue, config.max_held_bytes)
+    gate = Gate(_threads(config), config.max_queue, config.max_held_bytes)
     records.watch(models, gate)
     http = _Http(models, config, gate, records) if reserved is not None else None
     if http is not None and reserved is not None:
@@ -128,6 +126,16 @@ async def serve_app(
     records.close()
     # A thread inside TensorFlow cannot be interrupted, and the interpreter would wait for it.
     os._exit(0)
+
+
+def _threads(config: ServeConfig) -> int:
+    if config.batching:
+        return BATCHING_THREADS
+    if config.engine == "litert":
+        # As many as a model has interpreters: more would wait for those, and for each other.
+        return max(2, config.threads or available_cpus())
+    # Those that ask TensorFlow wait for its own threads; JSON is read meanwhile.
+    return 2 * available_cpus()
 
 
 def _running(http: "_Http | None", gate: Gate) -> int:

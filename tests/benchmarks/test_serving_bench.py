@@ -71,10 +71,18 @@ def test_errors_and_wrong_answers_fail_their_goal() -> None:
     assert (goal.value, goal.met) == (2, False)
 
 
-def test_saturation_takes_the_engines_best_rate() -> None:
-    records = [record("lading-litert", 0, body="cnn-1", rate=95, in_process={"1": 60.0, "2": 100.0})]
+def test_saturation_takes_the_engines_best_rate_and_shows_processor_time_beside() -> None:
+    in_process = {"1": {"rate": 60.0, "cpu_us": 15_000.0}, "2": {"rate": 100.0, "cpu_us": 19_000.0}}
+    used = {"server_cores": 1.9, "wrk_cores": 0.08, "other_cores": 0.01}
+    records = [record("lading-litert", 0, body="cnn-1", rate=95, in_process=in_process, **used)]
     (goal,) = report.saturation_goals(records)
     assert (goal.value, goal.met) == (0.95, True)
+    heads, row = report.saturation_table(records)
+    shown = dict(zip(heads, row, strict=True))
+    assert [shown[head] for head in ("in process/s", "threads", "ratio")] == ["100", "2", "0.95"]
+    costs = ("CPU µs/answer", "in process, CPU µs", "ratio of CPU")
+    assert [shown[head] for head in costs] == ["20000", "19000", "0.95"]
+    assert [shown[head] for head in ("server's CPUs", "load's CPUs", "others' CPUs")] == ["1.90", "0.08", "0.01"]
 
 
 def test_a_disturbed_measurement_is_made_again() -> None:

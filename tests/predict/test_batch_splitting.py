@@ -14,17 +14,6 @@ from lading.errors import InvalidInput, InvalidInstance
 from lading.predict.batching import BatchingConfig, BatchingEngine
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def pool() -> Any:
-    with ThreadPoolExecutor(64) as made:
-        yield made
-
-
 def splitting(**settings: Any) -> BatchingConfig:
     return BatchingConfig(num_batch_threads=1, enable_large_batch_splitting=True, **settings)
 

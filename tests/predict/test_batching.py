@@ -17,17 +17,6 @@ from lading.errors import EngineError, InvalidInput, InvalidInstance, Overloaded
 from lading.predict.batching import BatchingConfig, BatchingEngine
 
 
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def pool() -> Any:
-    with ThreadPoolExecutor(64) as made:
-        yield made
-
-
 def one_slot(**settings: Any) -> BatchingConfig:
     return BatchingConfig(num_batch_threads=1, **settings)
 

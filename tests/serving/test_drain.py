@@ -101,9 +101,10 @@ def spin_over_grpc(rounds: int) -> bytes:
     return predict_request("spin", "rounds", message("tensorflow.TensorProto")(dtype=9, int64_val=[rounds]))
 
 
-def test_no_request_that_was_accepted_is_lost(mixed_model: Path, scale_versions: Path) -> None:
+@pytest.mark.parametrize("words", [(), ("--batching",)])
+def test_no_request_that_was_accepted_is_lost(words: tuple[str, ...], mixed_model: Path, scale_versions: Path) -> None:
     models = (f"quick={scale_versions / '3'}", f"mixed={mixed_model}")
-    with serving(*models, "--port", "0", "--grpc-port", "0", "--drain", "60") as served:
+    with serving(*models, "--port", "0", "--grpc-port", "0", "--drain", "60", *words) as served:
         channel = grpc.insecure_channel(f"127.0.0.1:{served.logged('listening for gRPC')['port']}")
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         for _ in range(20):
@@ -216,11 +217,22 @@ def test_a_second_interrupt_breaks_the_draining_off(mixed_model: Path) -> None:
         assert served.logged("requests abandoned")["requests"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_models_load_ends_the_process(saved_models: Path, number: signal.Signals) -> None:
+# Each pause is a start of the server: by default two for each signal.
+@pytest.mark.parametrize(
+    ("number", "pauses"),
+    [
+        pytest.param(signal.SIGTERM, (0.0, 0.12), id="SIGTERM"),
+        pytest.param(signal.SIGINT, (0.06, 0.25), id="SIGINT"),
+        pytest.param(signal.SIGTERM, (0.06, 0.25), id="SIGTERM-more", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, (0.0, 0.12), id="SIGINT-more", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_while_models_load_ends_the_process(
+    saved_models: Path, number: signal.Signals, pauses: tuple[float, ...]
+) -> None:
     words = [f"{name}={saved_models / name}" for name in ("mixed", "mlp", "examples")]
     command = [sys.executable, "-m", "lading", "serve", *words, "--port", "0", "--grpc-port", "off"]
-    for pause in (0.0, 0.06, 0.12, 0.25):
+    for pause in pauses:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
         with process:
             try:

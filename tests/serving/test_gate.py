@@ -5,6 +5,7 @@ import contextlib
 import gc
 import threading
 import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -136,16 +137,128 @@ def test_closing_ends_what_was_accepted_and_refuses_the_rest() -> None:
     assert not any(thread.is_alive() for thread in gate._threads)
 
 
+def each(make: "Callable[[int], int]") -> "Callable[[Sequence[int]], list[int]]":
+    return lambda arguments: [make(argument) for argument in arguments]
+
+
 def test_from_an_event_loop_a_timeout_frees_the_place() -> None:
     async def scene(gate: Gate, door: Door) -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.wrap_future(gate.submit(lambda: 1, 10)), 0.01)
+            await gate.run(each(lambda n: n), 1, 10, timeout_seconds=0.01)
         assert (gate.queued, gate.held_bytes) == (0, 0)
-        last = asyncio.wrap_future(gate.submit(lambda: 2))
+        last = asyncio.ensure_future(gate.run(each(lambda n: n), 2, timeout_seconds=20))
+        await asyncio.sleep(0)
         door.leave.set()
         assert await last == 2
 
     with Gate(1, 1, 100) as gate:
+        door, _ = busy(gate)
+        asyncio.run(scene(gate, door))
+
+
+def test_an_event_loop_gets_results_errors_and_refusals() -> None:
+    async def scene(gate: Gate) -> None:
+        assert await gate.run(each(lambda n: 2 * n), 3, timeout_seconds=20) == 6
+        with pytest.raises(ZeroDivisionError):
+            await gate.run(each(lambda n: 1 // n), 0, timeout_seconds=20)
+        door, _ = busy(gate, 60)
+        with pytest.raises(Overloaded, match="would have 101 bytes"):
+            await gate.run(each(lambda n: n), 1, 41, timeout_seconds=20)
+        door.leave.set()
+
+    with Gate(1, 1, 100) as gate:
+        asyncio.run(scene(gate))
+
+
+def test_each_waits_for_its_own_time() -> None:
+    async def wait(gate: Gate, seconds: float) -> float:
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await gate.run(each(lambda n: n), 1, timeout_seconds=seconds)
+        return asyncio.get_running_loop().time() - started
+
+    async def scene(gate: Gate) -> None:
+        longest, shortest, middle = await asyncio.gather(*(wait(gate, seconds) for seconds in (0.4, 0.05, 0.2)))
+        assert shortest < middle < longest
+        assert (shortest >= 0.05, middle >= 0.2, longest >= 0.4) == (True, True, True)
+
+    with Gate(1, 9, 100) as gate:
+        door, _ = busy(gate)
+        asyncio.run(scene(gate))
+        assert gate.queued == 0
+        door.leave.set()
+
+
+def test_who_is_cancelled_in_an_event_loop_leaves_the_queue() -> None:
+    async def scene(gate: Gate) -> None:
+        task = asyncio.ensure_future(gate.run(each(lambda n: n), 1, 10, timeout_seconds=20))
+        await asyncio.sleep(0)
+        assert gate.queued == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (gate.queued, gate.held_bytes) == (0, 0)
+
+    with Gate(1, 9, 100) as gate:
+        door, _ = busy(gate)
+        asyncio.run(scene(gate))
+        door.leave.set()
+
+
+def test_calls_of_one_kind_that_wait_are_made_at_once() -> None:
+    groups: list[list[int]] = []
+
+    def make(arguments: Sequence[int]) -> list[int]:
+        groups.append(list(arguments))
+        return [argument + 100 for argument in arguments]
+
+    async def scene(gate: Gate, door: Door) -> None:
+        asked = [gate.run(make, n, 1, timeout_seconds=20, most=3) for n in range(5)]
+        asked += [gate.run(each(lambda n: n), 5, 1, timeout_seconds=20), gate.run(make, 6, 1, timeout_seconds=20)]
+        tasks = [asyncio.ensure_future(one) for one in asked]
+        await asyncio.sleep(0)
+        assert (gate.queued, gate.held_bytes) == (7, 7)
+        door.leave.set()
+        assert await asyncio.gather(*tasks) == [100, 101, 102, 103, 104, 5, 106]
+
+    with Gate(1, 9, 100) as gate:
+        door, _ = busy(gate)
+        asyncio.run(scene(gate, door))
+        assert (gate.running, gate.queued, gate.held_bytes) == (0, 0, 0)
+    assert groups == [[0, 1, 2], [3, 4], [6]]
+
+
+def test_no_thread_takes_what_leaves_others_with_nothing() -> None:
+    meeting = threading.Barrier(4)
+
+    def make(arguments: Sequence[int]) -> list[int]:
+        meeting.wait(20)  # fails unless all four are there, each in a thread of its own
+        return list(arguments)
+
+    async def scene(gate: Gate, doors: list[Door]) -> None:
+        tasks = [asyncio.ensure_future(gate.run(make, n, timeout_seconds=20, most=4)) for n in range(4)]
+        await asyncio.sleep(0)
+        for door in doors:
+            door.leave.set()
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+
+    with Gate(4, 9, 100) as gate:
+        doors = [busy(gate)[0] for _ in range(4)]
+        asyncio.run(scene(gate, doors))
+
+
+def test_an_error_of_calls_that_are_made_at_once_is_that_of_each() -> None:
+    def make(arguments: Sequence[int]) -> list[int]:
+        raise InvalidInstance(f"{len(arguments)} at once")
+
+    async def scene(gate: Gate, door: Door) -> None:
+        tasks = [asyncio.ensure_future(gate.run(make, n, timeout_seconds=20, most=2)) for n in range(2)]
+        await asyncio.sleep(0)
+        door.leave.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(error) for error in found] == ["2 at once"] * 2
+
+    with Gate(1, 9, 100) as gate:
         door, _ = busy(gate)
         asyncio.run(scene(gate, door))
 

@@ -54,11 +54,7 @@ class Site:
     def ask(self, method: str, path: str, body: Any = None) -> Answer:
         route = self._find(method, path)
         request = Request(method, path, b"" if body is None else json.dumps(body).encode())
-        return (
-            rest.RUNS[route.verb](self.models, route, request)
-            if route.runs_model
-            else self._site.answer(route, request)
-        )
+        return rest.run(self.models, route, request) if route.runs_model else self._site.answer(route, request)
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,9 @@ class _Plan:
     inputs: "ctypes.Array[Output]"
     input_types: tuple[int, ...]
     outputs: "ctypes.Array[Output]"
+    fed: "type[ctypes.Array[c_void_p]]"
+    """Holds the tensors of the inputs."""
+    fetched: "type[ctypes.Array[c_void_p]]"
 
 
 class Session:
@@ -99,6 +102,8 @@ class Session:
                     self._outputs(signature.inputs, path),
                     tuple(spec.data_type for spec in signature.inputs.values()),
                     self._outputs(signature.outputs, path),
+                    c_void_p * len(signature.inputs),
+                    c_void_p * len(signature.outputs),
                 )
 
     def run(self, signature: str, arrays: Sequence[tensors.Array]) -> list[tensors.Array]:
@@ -108,7 +113,7 @@ class Session:
             raise InvalidInstance(
                 f'signature "{signature}" cannot be called: it is an initialiser or takes no plain tensors'
             )
-        lib, fed, fetched = self._lib, (c_void_p * len(plan.inputs))(), (c_void_p * len(plan.outputs))()
+        lib, fed, fetched = self._lib, plan.fed(), plan.fetched()
         status = lib.TF_NewStatus()
         try:
             for index, (array, data_type) in enumerate(zip(arrays, plan.input_types, strict=True)):
@@ -162,8 +167,8 @@ def _config(threads: int, *, inline: bool) -> bytes:
     return b"\x10" + _varint(threads) + b"\x28" + _varint(inter) + _NO_TFG
 
 
-# graph_options.rewrite_options.disable_tfg_optimizer. It costs 16 ms at each load, a sixth of the time; what it does to
-# a graph that serves (it moves operations into the branches that alone use them) no benchmark noticed.
+# graph_options.rewrite_options.disable_tfg_optimizer. It costs each load time (``benchmarks/engine_start.py``); what it
+# does to a graph that serves (it moves operations into the branches that alone use them) no benchmark noticed.
 _NO_TFG = b"\x52\x05\x52\x03\x80\x02\x01"
 
 

@@ -90,7 +90,7 @@ _FUNCTIONS: dict[str, tuple[object, tuple[object, ...]]] = {
 _LONG = frozenset(
     {"TF_NewGraph", "TF_LoadSessionFromSavedModel", "TF_CloseSession", "TF_DeleteSession", "TF_SessionRun"}
 )
-"""What takes longer than microseconds (the first graph some 20 ms), and lets other threads of Python run meanwhile."""
+"""What takes longer than microseconds (the first graph registers all operations): other threads of Python run then."""
 
 
 @functools.cache
@@ -139,10 +139,10 @@ def _paths() -> tuple[Path, Path]:
 
 
 def _open(path: Path) -> int:
-    # ctypes would hold the GIL for all of the 0.2 s that this takes, and resolve every function; the C function
-    # dlopen lets other threads run (the server imports its web server meanwhile), and resolves a function when it is
-    # first called. RTLD_LOCAL: with RTLD_GLOBAL the library's C++ symbols would replace those of other extensions
-    # (numpy.random crashes).
+    # ctypes would hold the GIL all the time that this takes (``benchmarks/engine_start.py`` prints how long), and
+    # resolve every function; the C function dlopen lets other threads run (the server imports its web server
+    # meanwhile), and resolves a function when it is first called. RTLD_LOCAL: with RTLD_GLOBAL the library's C++
+    # symbols would replace those of other extensions (numpy.random crashes).
     loader = ctypes.CDLL(None)
     loader.dlopen.restype, loader.dlopen.argtypes = c_void_p, (c_char_p, c_int)
     loader.dlerror.restype = c_char_p

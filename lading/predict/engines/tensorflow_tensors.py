@@ -1,7 +1,8 @@
 """Moves values between numpy arrays and tensors of TensorFlow's C API."""
 
 import ctypes
-from ctypes import c_int64
+import functools
+from ctypes import c_int64, c_ssize_t, c_void_p
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from lading.predict.engines.tensorflow_c import TSTRING_BYTES, Deallocator, libr
 from lading.predict.signature import DT_BFLOAT16, DT_STRING, numpy_type, type_name
 
 Array = npt.NDArray[Any]
+
+_copy_of = ctypes.pythonapi.PyByteArray_FromStringAndSize
+"""A bytearray of so many bytes from an address on."""
+_copy_of.restype, _copy_of.argtypes = ctypes.py_object, (c_void_p, c_ssize_t)
 
 _lent: dict[int, "ctypes.Array[ctypes.c_char]"] = {}
 """The memory of string tensors that TensorFlow still refers to, by address."""
@@ -27,7 +32,7 @@ def from_array(array: Array, data_type: int) -> int:
         array: C-contiguous, of ``numpy_type(data_type)``; bytes in an object array for strings.
         data_type: TensorFlow's ``DataType``.
     """
-    dims = (c_int64 * array.ndim)(*array.shape)
+    dims = _dims(array.shape)
     if data_type == DT_STRING:
         return _from_strings(array, dims)
     if data_type == DT_BFLOAT16:
@@ -37,7 +42,7 @@ def from_array(array: Array, data_type: int) -> int:
     if not tensor:
         raise EngineError(f"no memory for a tensor of {array.nbytes} bytes")
     if array.nbytes:
-        ctypes.memmove(lib.TF_TensorData(tensor), array.ctypes.data, array.nbytes)
+        ctypes.memmove(lib.TF_TensorData(tensor), _address(array), array.nbytes)
     return tensor
 
 
@@ -48,13 +53,26 @@ def to_array(tensor: int) -> Array:
     dtype = numpy_type(data_type)
     if dtype is None:
         raise EngineError(f"the model returned a tensor of type {type_name(data_type)}, which numpy cannot hold")
-    shape = tuple(lib.TF_Dim(tensor, axis) for axis in range(lib.TF_NumDims(tensor)))
+    shape = tuple([lib.TF_Dim(tensor, axis) for axis in range(lib.TF_NumDims(tensor))])
     if data_type == DT_STRING:
         return _to_strings(tensor, shape)
-    array = np.empty(shape, np.uint16 if data_type == DT_BFLOAT16 else dtype)
-    if array.nbytes:
-        ctypes.memmove(array.ctypes.data, lib.TF_TensorData(tensor), array.nbytes)
+    size = lib.TF_TensorByteSize(tensor)
+    memory = _copy_of(lib.TF_TensorData(tensor), size) if size else b""
+    array = np.frombuffer(memory, np.uint16 if data_type == DT_BFLOAT16 else dtype).reshape(shape)
     return _from_bfloat16(array) if data_type == DT_BFLOAT16 else array
+
+
+@functools.lru_cache(256)
+def _dims(shape: tuple[int, ...]) -> "ctypes.Array[c_int64]":
+    """A shape as TensorFlow takes it, which copies it."""
+    return (c_int64 * len(shape))(*shape)
+
+
+def _address(array: Array) -> int:
+    """Where an array's memory is."""
+    if array.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))  # a third of the time of the other way
+    return int(array.ctypes.data)
 
 
 def _from_strings(array: Array, dims: "ctypes.Array[c_int64]") -> int:
