@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lading.errors import EngineError, LadingError
 from lading.predict.cpus import available_cpus
-from lading.predict.memory import unmap_library_pages
+from lading.predict.memory import reuse_freed_memory, unmap_library_pages
 from lading.serving.app import App
 from lading.serving.config import ServeConfig
 from lading.serving.gate import Gate
@@ -96,6 +96,7 @@ async def serve_app(
     """
     loop = asyncio.get_running_loop()
     signals.handle()
+    reuse_freed_memory()
     gate = Gate(_threads(config), config.max_queue, config.max_held_bytes)
     records.watch(models, gate)
     http = _Http(models, config, gate, records) if reserved is not None else None

@@ -1,5 +1,6 @@
 """What the start needed and nothing else leaves memory."""
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,23 @@ def test_a_model_computes_the_same_after_its_library_left_memory(mlp_model: Path
     )
     done = subprocess.run([sys.executable, "-c", code, mlp_model], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_memory_that_was_freed_is_used_again_without_the_system() -> None:
+    code = """
+import resource
+from lading.predict.memory import reuse_freed_memory
+def faults(rounds=10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        held = [bytearray(9 << 20) for _ in range(3)]
+        del held
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // rounds
+default = faults()
+assert reuse_freed_memory()
+faults()
+print(default, faults())
+"""
+    default, reused = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert reused < default / 20
