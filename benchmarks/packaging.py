@@ -8,8 +8,9 @@ have it on their disk as well. Each round has new weights and a new repository, 
 then once more with the same model ("again"). The floor reads and hashes the weights once and sends them once, in the
 way that every registry takes: one PUT, which names the digest.
 
-Figures are medians of wall time in seconds. `lading` is the call as a pipeline step makes it; `lading command` is the
-command with the start of Python. The registry is on loopback, without TLS, on the same processors.
+Figures are medians of wall time in seconds. `lading` is the call as a pipeline step makes it, `lading, tar` with
+`--compression none`; `lading command` is the command with the start of Python. The registry is on loopback, without
+TLS, on the same processors.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +38,9 @@ from pathlib import Path
 import lading.oci.registry
 from lading.package import package_image
 begin = time.perf_counter()
-image = package_image(sys.argv[1], sys.argv[3], base=sys.argv[2], name="model", environ={}).image
+image = package_image(
+    sys.argv[1], sys.argv[3], base=sys.argv[2], name="model", compression=sys.argv[4], environ={}
+).image
 seconds = time.perf_counter() - begin
 memory = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 print(json.dumps({"seconds": seconds, "megabytes": memory / 1024}))
@@ -95,9 +99,9 @@ def run(*words: object) -> str:
     return done.stdout
 
 
-def by_library(world: World, name: str) -> tuple[float, float]:
-    to = f"{world.host}/{name}-library:v1"
-    told = json.loads(run(sys.executable, "-c", LIBRARY, world.folder / "model", world.base, to))
+def by_library(world: World, name: str, compression: str = "stored") -> tuple[float, float]:
+    to = f"{world.host}/{name}-{compression}:v1"
+    told = json.loads(run(sys.executable, "-c", LIBRARY, world.folder / "model", world.base, to, compression))
     return told["seconds"], told["megabytes"]
 
 
@@ -157,6 +161,7 @@ def by_umoci(world: World, name: str) -> None:
 WAYS: dict[str, Callable[[World, str], tuple[float, float]]] = {
     "floor": by_floor,
     "lading": by_library,
+    "lading, tar": partial(by_library, compression="none"),
     "lading command": by_command,
     "docker": by_docker,
     "buildah": by_buildah,
@@ -212,8 +217,8 @@ def measure(world: World, ways: list[str], megabytes: float, rounds: int) -> Non
             second = statistics.median(again[way])
             line += f"{second:8.2f}{second / same:10.2f}"
         print(line)
-    if "floor" in ways:
-        print(f"lading takes {ours / statistics.median(new['floor']):.2f} × the floor")
+    for way in ("lading", "lading, tar") if "floor" in ways else ():
+        print(f"{way} takes {statistics.median(new[way]) / statistics.median(new['floor']):.2f} × the floor")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ The model is an MLP for pictures of 28 × 28 pixels, as Fashion-MNIST has them. 
 written, 512 MiB and no capabilities. `docker run` itself is reported beside: its time to run `python3 -c pass`.
 """
 
+import argparse
 import http.client
 import json
 import socket
@@ -96,8 +97,11 @@ def base_of(place: str) -> Base:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    layout = sys.argv[2] if len(sys.argv) > 2 else "oci:build/images"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="?", type=int, default=7)
+    parser.add_argument("layout", nargs="?", default="oci:build/images")
+    args = parser.parse_args()
+    runs, layout = args.runs, args.layout
     with tempfile.TemporaryDirectory(prefix="lading-bench-") as scratch:
         models = build_models(Path(scratch))
         for engine, (most_megabytes, most_seconds) in GOALS.items():

@@ -55,7 +55,7 @@ def package_image(
         platform: Of the base, where it is an index: ``linux/arm64``. Empty: this machine's.
         runtime: ``lading`` or ``tf-serving``: which server the base has. Empty: ``lading``.
         name: By which clients ask for the model. Empty: the last part of ``to``.
-        compression: ``stored`` or ``gzip``, of the model's layer.
+        compression: ``stored``, ``gzip`` or ``none``, of the model's layer.
         scanned: What ``lading scan`` said of this very model. None: it is not compared.
         deadline: For all of it. None: ``SECONDS`` from now.
         progress: Is told how the transfer goes.

@@ -32,7 +32,7 @@ def register(subparsers: Any) -> None:
     add("--platform", default="", metavar="OS/ARCH", help="of a base for several (default: this machine's)")
     add("--runtime", default="", choices=("lading", "tf-serving"), help="the server in the base (default: lading)")
     add("--name", default="", help="by which clients ask for the model (default: the last part of --to)")
-    add("--compression", default="stored", choices=("stored", "gzip"), help="of the model (default: %(default)s)")
+    add("--compression", default="stored", choices=("stored", "gzip", "none"), help="of the model (default: %(default)s)")
     add("--scan-report", type=Path, metavar="FILE", help="of `lading scan`: refuse a model that is another, or failed")
     add("--sbom", action="store_true", help="attach a list of what is in the image, its base included: CycloneDX 1.6")
     add("--provenance", action="store_true", help="attach how the image was made: SLSA provenance 1.0")

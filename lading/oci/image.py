@@ -16,6 +16,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+TAR_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
 # Docker's own, older than OCI's: schema 2 of the distribution specification.
 DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"

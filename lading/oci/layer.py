@@ -1,4 +1,4 @@
-"""Layers: files become a reproducible tar in a gzip container that is never on disk, and back.
+"""Layers: files become a reproducible tar, in a gzip container by default, that is never on disk, and back.
 
 A layer is planned by reading its files once, for its digests; its bytes are made anew whenever they are read. Memory
 does not grow with the files.
@@ -18,7 +18,7 @@ from typing import Any
 
 from lading.errors import InvalidInput, InvalidModel, StorageError
 from lading.files import storage_errors
-from lading.oci.image import LAYER_TYPE, Descriptor
+from lading.oci.image import TAR_LAYER_TYPE, Descriptor
 from lading.oci.store import Blob
 from lading.oci.stream import CODECS, PIECE_BYTES, File, LayerReader, Piece, look_at, tar_pieces
 from lading.values import FileDigest
@@ -87,7 +87,7 @@ def plan_entries(
     Args:
         entries: In any order; the layer has them sorted by the bytes of their names.
         codec: ``stored`` writes gzip blocks without compression, the same bytes everywhere; ``gzip`` compresses, the
-            same bytes wherever zlib is the same.
+            same bytes wherever zlib is the same; ``none`` writes the tar as it is.
         comment: What it holds, for the history of an image.
         check: Called for every mebibyte; what it raises ends the planning.
 
@@ -96,17 +96,19 @@ def plan_entries(
         StorageError: a file cannot be read, or is written to meanwhile.
     """
     if codec not in CODECS:
-        raise InvalidInput(f"expected the compression {' or '.join(CODECS)}, received {codec!r}")
+        raise InvalidInput(f"expected the compression {', '.join(CODECS)}, received {codec!r}")
     files = _in_order(entries)
-    hashed = _Hashes()
     packer, size = CODECS[codec](), 0
+    is_tar = packer.media_type == TAR_LAYER_TYPE
+    hashed = _Hashes()
     with _Worker() as inner, _Worker() as each:
         hashed.outer.update(start := packer.start())
         size += len(start)
         for batch in _batches(tar_pieces(files)):
             if check:
                 check()
-            inner.give(hashed.add_inner, batch)
+            if not is_tar:
+                inner.give(hashed.add_inner, batch)
             each.give(hashed.add_files, batch)
             for piece in batch:
                 for part in packer.add(piece.data):
@@ -115,9 +117,10 @@ def plan_entries(
         crc = packer.crc
         hashed.outer.update(end := packer.finish())
         size += len(end)
-    descriptor = Descriptor(LAYER_TYPE, f"sha256:{hashed.outer.hexdigest()}", size)
+    descriptor = Descriptor(packer.media_type, f"sha256:{hashed.outer.hexdigest()}", size)
+    diff_id = descriptor.digest if is_tar else f"sha256:{hashed.inner.hexdigest()}"
     blob = Blob(descriptor, lambda: LayerReader(files, codec, crc))  # type: ignore[arg-type, return-value]
-    return Layer(blob, f"sha256:{hashed.inner.hexdigest()}", hashed.digests(files), comment)
+    return Layer(blob, diff_id, hashed.digests(files), comment)
 
 
 def entries_below(source: Path, prefix: str) -> list[Entry]:

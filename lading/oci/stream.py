@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lading.errors import StorageError
+from lading.oci.image import LAYER_TYPE, TAR_LAYER_TYPE
 
 # RFC 1952: no name, time 0, no extra flags, unknown operating system.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
@@ -121,6 +122,8 @@ class StoredGzip:
     Every piece begins a block of its own, so that nothing has to be kept back.
     """
 
+    media_type = LAYER_TYPE
+
     def __init__(self) -> None:
         self._crc = self._size = 0
 
@@ -168,7 +171,24 @@ class DeflatedGzip(StoredGzip):
         return self._squeeze.flush()
 
 
-CODECS: dict[str, Callable[[], StoredGzip]] = {"stored": StoredGzip, "gzip": DeflatedGzip}
+class PlainTar(StoredGzip):
+    """No gzip at all: one digest less to compute, for whoever takes such layers."""
+
+    media_type = TAR_LAYER_TYPE
+
+    def start(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def finish(self) -> bytes:
+        """Nothing: the pieces are the tar, to its end."""
+        return b""
+
+    def _pack(self, data: bytes) -> list[Part]:
+        return [data]
+
+
+CODECS: dict[str, Callable[[], StoredGzip]] = {"stored": StoredGzip, "gzip": DeflatedGzip, "none": PlainTar}
 """The ways to write a layer, by name."""
 
 
@@ -219,11 +239,12 @@ class LayerReader(io.RawIOBase):
 
     def _packed(self, files: tuple[File, ...], codec: str, crc: int) -> Generator[bytes, None, None]:
         packer = CODECS[codec]()
-        yield packer.start()
+        if start := packer.start():
+            yield start
         for piece in tar_pieces(files):
-            packed = b"".join(packer.add(piece.data))
-            if packed:
+            if packed := b"".join(packer.add(piece.data)):
                 yield packed
         if packer.crc != crc:
             raise changed("a file of a layer")
-        yield packer.finish()
+        if end := packer.finish():
+            yield end

@@ -13,8 +13,8 @@ from typing import Protocol
 from lading.predict.batches import Array, Call, Part, Queue, common_rows, joined, may_batch
 from lading.predict.batching_config import BatchingConfig
 from lading.predict.cpus import available_cpus
+from lading.predict.engine import Engine
 from lading.predict.gathered import Gathered, overloaded
-from lading.predict.model import Engine
 from lading.predict.signature import Signature
 
 __all__ = ["BatchMonitor", "BatchingConfig", "BatchingEngine"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from lading.errors import Overloaded
 from lading.predict.batches import Array, common_rows, joined
 from lading.predict.batching_config import BatchingConfig
-from lading.predict.model import Engine
+from lading.predict.engine import Engine
 
 Outcome = list[Array] | Exception | None
 """What becomes of a request: its outputs, or what it raises; None if it was not run."""

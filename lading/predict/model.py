@@ -4,47 +4,21 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from lading.errors import EngineError, InvalidInput, InvalidInstance, InvalidModel, ModelClosed
 from lading.predict.conversion import is_converted, read_conversion
 from lading.predict.effort import is_unbounded, mark_unbounded
+from lading.predict.engine import Engine, TogetherEngine
+from lading.predict.fitting import fit
 from lading.predict.saved_model import find_saved_model
-from lading.predict.signature import DEFAULT_SIGNATURE, DT_STRING, Signature, TensorSpec, type_name
+from lading.predict.signature import DEFAULT_SIGNATURE, Signature
 
 ENGINES = ("tensorflow", "litert")
 """What computes. ``load_model`` also takes ``auto``: LiteRT where the model is converted, else TensorFlow."""
 AUTO = "auto"
-
-
-class Engine(Protocol):
-    """What computes. Its methods are called from several threads at once, and release the GIL while they compute."""
-
-    signatures: Mapping[str, Signature]
-
-    def run(self, signature: str, arrays: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Compute the outputs of a signature, in its order, from its inputs, in its order."""
-
-    def close(self) -> None:
-        """Free what the engine holds; nothing runs any more."""
-
-
-@runtime_checkable
-class TogetherEngine(Engine, Protocol):
-    """An engine that also computes several requests together: ``lading.predict.batching.BatchingEngine``."""
-
-    def run_together(
-        self,
-        signature: str,
-        requests: Sequence[Sequence[npt.NDArray[Any]]],
-        *,
-        since: Sequence[float],
-        until: float,
-    ) -> list[list[npt.NDArray[Any]] | Exception | None]:
-        """The outputs of each request, or what it raises; None for what it does not compute now."""
 
 
 class Model:
@@ -115,7 +89,7 @@ class Model:
             raise InvalidInstance(
                 f'signature "{signature}" has no output {", ".join(unknown)} (has: {", ".join(wanted.outputs)})'
             )
-        answer = self.run(wanted, [_fit(inputs[name], spec) for name, spec in wanted.inputs.items()])
+        answer = self.run(wanted, [fit(inputs[name], spec) for name, spec in wanted.inputs.items()])
         return answer if outputs is None else {name: array for name, array in answer.items() if name in outputs}
 
     def run(self, signature: Signature, arrays: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -278,36 +252,3 @@ def _wrong_names(signature: Signature, inputs: Mapping[str, Any]) -> str:
         f'signature "{signature.name}" takes the inputs {", ".join(signature.inputs) or "(none)"}, '
         f"received {', '.join(inputs) or '(none)'}"
     )
-
-
-def _fit(value: npt.ArrayLike, spec: TensorSpec) -> npt.NDArray[Any]:
-    """The value as a C-contiguous array of the declared type."""
-    if spec.dtype is None:
-        raise InvalidInstance(f'input "{spec.name}" is of type {type_name(spec.data_type)}, which no request can hold')
-    array = np.asarray(value)
-    if array.dtype == spec.dtype and spec.data_type != DT_STRING:
-        return array if array.flags.c_contiguous else array.copy()
-    if spec.data_type == DT_STRING:
-        return _strings(array, spec)
-    fits = np.can_cast(array.dtype, spec.dtype, "same_kind") and (array.dtype.kind == "b") == (spec.dtype.kind == "b")
-    # A list without elements is float64 to numpy, whatever it is meant to be.
-    if not fits and array.size:
-        raise InvalidInstance(f'input "{spec.name}" expects {spec.dtype}, received {array.dtype}')
-    with np.errstate(over="ignore"):
-        cast = array.astype(spec.dtype, order="C")
-    if spec.dtype.kind in "iu" and not np.array_equal(cast, array):
-        raise InvalidInstance(f'input "{spec.name}" has values beyond the range of {spec.dtype}')
-    return cast
-
-
-def _strings(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
-    if array.dtype.kind not in "OSU" and array.size:
-        raise InvalidInstance(f'input "{spec.name}" expects strings, received {array.dtype}')
-    flat = np.empty(array.size, object)
-    for index, element in enumerate(array.ravel().tolist()):
-        if isinstance(element, str):
-            element = element.encode()
-        if not isinstance(element, bytes):
-            raise InvalidInstance(f'input "{spec.name}" expects strings, received {type(element).__name__}')
-        flat[index] = element
-    return flat.reshape(array.shape)

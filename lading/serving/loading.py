@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lading import storage
 from lading.predict import Model, Signature, load_model
 from lading.predict.batching import BatchingEngine
-from lading.predict.model import Engine
+from lading.predict.engine import Engine
 from lading.serving.config import ModelConfig, ServeConfig
 from lading.serving.copies import Copies
 from lading.serving.log import log

@@ -139,6 +139,16 @@ def test_every_file_has_its_digest(tmp_path: Path) -> None:
     assert len(layer.files) == 5
 
 
+def test_without_compression_a_layer_is_the_tar_itself(tmp_path: Path) -> None:
+    source = sample(tmp_path / "m", mtime=1, umask=0o022)
+    stored, plain = plan_layer(source, "m"), plan_layer(source, "m", codec="none")
+    assert plain.diff_id == stored.diff_id == plain.descriptor.digest
+    assert plain.descriptor.media_type == "application/vnd.oci.image.layer.v1.tar"
+    assert content(plain) == gzip.decompress(content(stored))
+    assert len(content(plain)) == plain.descriptor.size
+    assert plain.files == stored.files
+
+
 def test_compression_is_the_same_files_in_fewer_bytes(tmp_path: Path) -> None:
     source = sample(tmp_path / "m", mtime=1, umask=0o022)
     stored, squeezed = plan_layer(source, "m"), plan_layer(source, "m", codec="gzip")
@@ -146,7 +156,7 @@ def test_compression_is_the_same_files_in_fewer_bytes(tmp_path: Path) -> None:
     assert squeezed.descriptor.size < stored.descriptor.size / 10
     assert gzip.decompress(content(squeezed)) == gzip.decompress(content(stored))
     assert len(content(squeezed)) == squeezed.descriptor.size
-    with pytest.raises(InvalidInput, match="expected the compression stored or gzip, received 'zip'"):
+    with pytest.raises(InvalidInput, match="expected the compression stored, gzip, none, received 'zip'"):
         plan_layer(source, "m", codec="zip")
 
 

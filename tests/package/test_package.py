@@ -202,6 +202,9 @@ def test_compression_is_another_image_of_the_same_model(registry: FakeRegistry, 
     two = package_image(model, to, base=base, compression="gzip", environ=ENVIRON)
     assert one.model_diff_id == two.model_diff_id
     assert two.model_bytes < one.model_bytes / 10
+    plain = package_image(model, to, base=base, compression="none", environ=ENVIRON)
+    assert plain.model_diff_id == one.model_diff_id
+    assert len({one.image, two.image, plain.image}) == 3
 
 
 def test_the_command_prints_the_image_and_nothing_else(registry: FakeRegistry, model: Path, tmp_path: Path) -> None:
