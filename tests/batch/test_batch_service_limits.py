@@ -55,12 +55,12 @@ def test_a_list_of_places_holds_over_http(storage: Storage) -> None:
 def test_a_killed_service_goes_on_where_it_was(mlp_model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(4):
-        (tmp_path / f"in/{number}.jsonl").write_bytes(image_rows(50, seed=number) * 50)
+        (tmp_path / f"in/{number}.jsonl").write_bytes(image_rows(50, seed=number) * 200)
     body = {"model": str(mlp_model), "input": f"{tmp_path}/in/", "shard_bytes": 1 << 20, "batch_size": 128}
     words = ("--allow", str(tmp_path), "--allow-read", str(mlp_model))
     with batch_service(*words) as service:
         whole = service.ended(service.begin(**body, output=f"{tmp_path}/whole").json()["id"])
-        assert whole["report"]["rows"] == 10000
+        assert whole["report"]["rows"] == 40000
         run = service.begin(**body, output=f"{tmp_path}/o").json()
         until(lambda: (service.get(run["id"])["progress"] or {"bytes_done": 0})["bytes_done"] > 3 << 20)
         service.process.kill()
@@ -69,7 +69,7 @@ def test_a_killed_service_goes_on_where_it_was(mlp_model: Path, tmp_path: Path) 
     with batch_service(*words) as service:
         again = service.ended(service.begin(**body, output=f"{tmp_path}/o").json()["id"])
         assert again["report"]["resumed"]
-        assert again["report"]["rows"] == 10000
+        assert again["report"]["rows"] == 40000
     for number in range(4):
         name = f"{number}.jsonl"
         assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
