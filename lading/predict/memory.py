@@ -10,13 +10,15 @@ _OWN = ("Anonymous:", "Swap:")
 """Pages of this process's own, in memory or on a disk."""
 _AREA = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)")
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc: malloc/malloc.h
-_KEPT_BYTES = 32 << 20
-_MAPPED_BYTES = 16 << 20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # glibc: malloc/malloc.h
+_KEPT_BYTES = 12 << 20
+_MAPPED_BYTES = 8 << 20
+_ARENAS = 4
+"""By default each of up to eight threads a processor gets one of its own, and keeps as much."""
 
 
 def reuse_freed_memory() -> bool:
-    """Let malloc keep what is freed, up to 32 MiB of each of its arenas, and take less than 16 MiB from there.
+    """Let malloc keep what is freed, up to 12 MiB of each of its arenas, and take less than 8 MiB from there.
 
     By default it maps and unmaps memory of its own for each body and each array of 128 KiB and more, or gives the end
     of its heap back at once: with long requests the system then clears the same pages for every one of them.
@@ -27,7 +29,8 @@ def reuse_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
-    return bool(mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)) and bool(mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES))
+    settings = ((_TRIM_THRESHOLD, _KEPT_BYTES), (_MMAP_THRESHOLD, _MAPPED_BYTES), (_ARENA_MAX, _ARENAS))
+    return all([mallopt(name, value) for name, value in settings])
 
 
 def unmap_library_pages(name: str = "libtensorflow") -> int:
