@@ -30,7 +30,7 @@ def reuse_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((_TRIM_THRESHOLD, _KEPT_BYTES), (_MMAP_THRESHOLD, _MAPPED_BYTES), (_ARENA_MAX, _ARENAS))
-    return all([mallopt(name, value) for name, value in settings])
+    return all(mallopt(name, value) for name, value in settings)
 
 
 def unmap_library_pages(name: str = "libtensorflow") -> int:

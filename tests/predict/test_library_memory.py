@@ -55,7 +55,7 @@ from lading.predict.memory import reuse_freed_memory
 def faults(rounds=10):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(rounds):
-        held = [bytearray(9 << 20) for _ in range(3)]
+        held = [bytearray(3 << 20) for _ in range(3)]
         del held
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // rounds
 default = faults()
