@@ -123,8 +123,11 @@ def _counting(result: Any, counted: Callable[[int, int], None]) -> Iterator[None
     ended = threading.Event()
 
     def tell() -> None:
-        with contextlib.suppress(Exception):  # a service that does not tell its metrics now: the job goes on
-            counted(*(_count(result, name) for name in ("rows", "bad_rows")))
+        try:
+            counts = [_count(result, name) for name in ("rows", "bad_rows")]
+        except Exception:  # a service that does not tell its metrics now: the job goes on without them
+            return
+        counted(*counts)
 
     def look() -> None:
         while not ended.wait(_LOOK_SECONDS):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from lading.errors import LadingError, ModelClosed, NotFound
+from lading.errors import LadingError, NotFound
 from lading.serving import rest_oip, rest_tfs
 from lading.serving.answers import Answer, Request, as_json, failure, refusal
 from lading.serving.config import ServeConfig
@@ -13,7 +13,7 @@ from lading.serving.models import Models
 from lading.serving.prediction import Prediction
 from lading.serving.routes import Route
 
-_PREPARES: Mapping[str, Callable[[Models, Route, Request], Prediction]] = {
+_READS: Mapping[str, Callable[[Models, Route, Request], rest_tfs.Asked]] = {
     "predict": rest_tfs.predict,
     "vertex": rest_tfs.vertex,
 }
@@ -22,7 +22,7 @@ _RUNS: Mapping[str, Callable[[Models, Route, Request], Answer]] = {
     "regress": rest_tfs.classify,
     "infer": rest_oip.infer,
 }
-PREPARED = frozenset(_PREPARES)
+PREPARED = frozenset(_READS)
 """The verbs that ``prepare`` knows."""
 RUNNING = PREPARED | _RUNS.keys()
 """Those that ``run`` knows: that compute with a model."""
@@ -41,7 +41,8 @@ def prepare(models: Models, route: Route, request: Request) -> Prediction:
     Raises:
         LadingError: the request is wrong, or its model is not there.
     """
-    return _PREPARES[route.verb](models, route, request)
+    asked, make = _READS[route.verb](models, route, request)
+    return make(models.find(*asked))
 
 
 def run(models: Models, route: Route, request: Request) -> Answer:
@@ -49,14 +50,8 @@ def run(models: Models, route: Route, request: Request) -> Answer:
     try:
         if route.verb in _RUNS:
             return _RUNS[route.verb](models, route, request)
-        prediction = prepare(models, route, request)
-        while True:
-            try:
-                return prediction.answer()
-            except ModelClosed:  # unloaded in the meantime
-                before, prediction = prediction, prepare(models, route, request)
-                if prediction.served is before.served:  # the process ends
-                    raise
+        asked, make = _READS[route.verb](models, route, request)
+        return models.use(lambda served: make(served).answer(), *asked)
     except LadingError as error:
         return failure(error)
 

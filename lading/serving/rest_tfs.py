@@ -4,7 +4,7 @@ Source: tensorflow_serving/model_servers/http_rest_api_handler.cc and g3doc/api_
 what KServe's V1 protocol says (``name``, ``ready``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,37 +22,41 @@ from lading.serving.models import Models, Served
 from lading.serving.prediction import Prediction
 from lading.serving.routes import Route
 
+Asked = tuple[tuple[str, int | None, str | None], Callable[[Served], Prediction]]
+"""Name, version and label of a model, as ``Models.find`` takes them, and what the request asks of it."""
 
-def predict(models: Models, route: Route, request: Request) -> Prediction:
+
+def predict(models: Models, route: Route, request: Request) -> Asked:
     """What ``:predict`` asks for.
 
     Raises:
-        LadingError: the request is wrong, or its model is not there.
+        LadingError: the request is no JSON.
     """
     document = codec.parse(request.body)  # before the model is looked up, as TensorFlow Serving does
-    return _prediction(models.find(route.model, route.version, route.label), document)
+    return (route.model, route.version, route.label), partial(_prediction, document=document)
 
 
-def vertex(models: Models, route: Route, request: Request) -> Prediction:
+def vertex(models: Models, route: Route, request: Request) -> Asked:
     """What Vertex AI's predict route asks for: of the first model, and an answer that is JSON even where it holds NaN.
 
     Vertex does not hand on the headers that say who answers: with the parameter ``identity`` they are in the body.
 
     Raises:
-        LadingError: as ``predict``.
+        LadingError: the request is no JSON.
     """
     document = codec.parse(request.body)
     parameters = document.members.get("parameters") if "parameters" in document else None
     parameters = parameters if isinstance(parameters, dict) else {}
-    served = models.find(next(iter(models.names()), ""))
     said = models.said if parameters.get("identity") is True else None
-    return _prediction(served, document, named=parameters.get("signature_name"), strict=True, said=said)
+    named = parameters.get("signature_name")
+    make = partial(_prediction, document=document, named=named, strict=True, said=said)
+    return (next(iter(models.names()), ""), None, None), make
 
 
 def _prediction(
     served: Served,
-    document: Document,
     *,
+    document: Document,
     named: object = None,
     strict: bool = False,
     said: Mapping[str, str] | None = None,

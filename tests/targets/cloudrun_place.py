@@ -1,10 +1,13 @@
 """Cloud Run in a directory of its own: servers that refuse what Google's refuse, and a local target behind them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fakes.cloud_run_server import CloudRunServer
 from fakes.iam_server import IamServer
 from local_place import LocalPlace
+from places import Releases
 
 from lading.targets.base import Target
 from lading.targets.connect import connect
@@ -41,3 +44,13 @@ class CloudRunPlace:
         self.run.stop()
         self.iam.stop()
         self.local.stop()
+
+
+@contextmanager
+def releases(place: CloudRunPlace) -> Iterator[Releases]:
+    """A service of a test's own, on a platform that works again afterwards."""
+    made = Releases(place)
+    yield made
+    place.forgive()
+    made.target = place.target
+    made.target.delete(made.service, deadline=made.deadline)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloudrun_place import NAME, CloudRunPlace
+from cloudrun_place import NAME, CloudRunPlace, releases
 from fakes.metadata_server import MetadataServer
 from places import RIGHT, Releases
 
@@ -26,10 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudRunPlace]:
 
 @pytest.fixture
 def at(place: CloudRunPlace) -> Iterator[Releases]:
-    releases = Releases(place)
-    yield releases
-    place.forgive()
-    releases.target.delete(releases.service, deadline=releases.deadline)
+    with releases(place) as made:
+        yield made
 
 
 NOT_ENABLED = "Cloud Run Admin API has not been used in project demo-project before or it is disabled."

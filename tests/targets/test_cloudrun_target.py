@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cloudrun_place import CloudRunPlace
+from cloudrun_place import CloudRunPlace, releases
 from contract import TargetContract
 from places import RIGHT, VALUES, Releases
 
@@ -32,10 +32,8 @@ class TestCloudRun(TargetContract):
 
 @pytest.fixture
 def at(place: CloudRunPlace) -> Iterator[Releases]:
-    releases = Releases(place)
-    yield releases
-    place.forgive()
-    releases.target.delete(releases.service, deadline=releases.deadline)
+    with releases(place) as made:
+        yield made
 
 
 def stored(place: CloudRunPlace, at: Releases, plural: str = "services", name: str = "") -> Any:

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from cloudrun_place import NAME, CloudRunPlace
+from cloudrun_place import NAME, CloudRunPlace, releases
 from places import RIGHT, Releases
 
 from lading.errors import AccessDenied, Conflict, LadingError, QuotaExceeded
@@ -28,11 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudRunPlace]:
 
 @pytest.fixture
 def at(place: CloudRunPlace) -> Iterator[Releases]:
-    releases = Releases(place)
-    yield releases
-    place.forgive()
-    releases.target = place.target
-    releases.target.delete(releases.service, deadline=releases.deadline)
+    with releases(place) as made:
+        yield made
 
 
 def in_the_step(fault: Callable[[], object]) -> Callable[[str], None]:
