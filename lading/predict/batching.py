@@ -159,7 +159,7 @@ class BatchingEngine:
         """What requests have to agree in."""
         if self._config.pad_variable_length_inputs:
             return signature, *[(array.dtype.char, array.ndim) for array in arrays]
-        # Not the dtype itself, whose hash takes a microsecond.
+        # Not the dtype itself, which is slow to hash.
         return signature, *[(array.dtype.char, array.shape[1:]) for array in arrays]
 
     def _enqueue(self, call: Call) -> None:
